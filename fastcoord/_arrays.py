@@ -1,0 +1,247 @@
+"""What may enter a kernel, and where results are allocated. Every check stands here and is made before any work."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Shape = tuple[int, ...]
+
+PIXEL_TYPES = tuple(map(np.dtype, (bool, "u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8")))
+_PIXEL_TYPES = frozenset(PIXEL_TYPES)
+_POINT_TYPES = frozenset(map(np.dtype, ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8")))
+_NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
+_LAST = (-2, -1)
+
+
+class Maps(NamedTuple):
+    """Maps as a kernel reads or writes them: flat memory, and where the pixels stand in it, all in elements.
+
+    Map i begins at ``start + (i // inner_count) * outer_stride + (i % inner_count) * inner_stride``, once for each
+    start; each start stands for `count` maps. More than one start occurs only where the batch axes do not fold into two.
+    """
+
+    memory: NDArray[Any]
+    starts: Sequence[int]
+    count: int
+    outer_stride: int
+    inner_count: int
+    inner_stride: int
+    row_stride: int
+    column_stride: int
+    height: int
+    width: int
+    batch: Shape
+
+
+def is_on_gpu(array: Any) -> bool:
+    """Whether `array` lives on an NVIDIA GPU; an array of any library that can tell."""
+    if isinstance(array, (np.ndarray, list, tuple, int, float)):
+        return False
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    device = getattr(array, "__dlpack_device__", None)
+    return device is not None and device()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+def pixel_array(name: str, array: Any) -> NDArray[Any]:
+    """`array` as a plain NumPy array of a type the kernels read, not copied unless it is a nested list."""
+    if type(array) is not np.ndarray:
+        array = _numpy_array(name, array)
+    if array.dtype not in _PIXEL_TYPES or not array.dtype.isnative:
+        raise _wrong_type(name, array.dtype, _NAMES)
+    plain: NDArray[Any] = array
+    return plain
+
+
+def point_array(name: str, array: Any) -> NDArray[Any]:
+    """`array` as a contiguous (..., 2) array of points, copied if need be: it is small beside the maps."""
+    if type(array) is not np.ndarray:
+        array = _numpy_array(name, array)
+    if array.dtype not in _POINT_TYPES or not array.dtype.isnative:
+        raise _wrong_type(name, array.dtype, "an integer type, float32 or float64")
+    if array.ndim < 1 or array.shape[-1] != 2:
+        raise ValueError(f"{name}: expected shape (..., 2), the last axis (x, y); got {array.shape}")
+    if array.dtype.kind in "iu":
+        array = array.astype(np.float64)
+    points: NDArray[Any] = np.ascontiguousarray(array)
+    return points
+
+
+def _numpy_array(name: str, array: Any) -> NDArray[Any]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected a plain array; got a masked array (its .filled(value) is one)")
+    if isinstance(array, np.ndarray):  # a memmap, a matrix
+        return array.view(np.ndarray)
+    if isinstance(array, (list, tuple)):
+        try:
+            return np.asarray(array)
+        except ValueError as error:
+            raise ValueError(f"{name}: expected nested lists of one shape; got {error}") from None
+    raise TypeError(f"{name}: expected a NumPy or CUDA array; got {type(array).__module__}.{type(array).__qualname__}")
+
+
+def _wrong_type(name: str, dtype: np.dtype[Any], expected: str) -> TypeError:
+    remedy = ""
+    if not dtype.isnative:
+        remedy = " in foreign byte order; .astype(dtype.newbyteorder('=')) makes it native"
+    elif dtype.kind == "c":
+        remedy = "; .real, .imag or abs() is a real map"
+    elif dtype.kind in "fu":
+        remedy = "; .astype(np.float32) converts it"
+    return TypeError(f"{name}: expected {expected}; got {dtype.name}{remedy}")
+
+
+def maps(name: str, array: NDArray[Any], axes: Any, for_writing: bool = False) -> Maps:
+    """How a kernel reaches the (H, W) maps of `array`, whatever its strides.
+
+    Nothing is copied, unless it is read and its elements are not aligned or not a whole number of elements apart.
+    """
+    if array.ndim < 2:
+        raise ValueError(f"{name}: expected at least 2 axes (..., H, W); got shape {array.shape}")
+    if axes != _LAST:
+        array = np.moveaxis(array, _checked_axes(axes, array.ndim), _LAST)
+    shape = array.shape
+    height, width = shape[-2:]
+    if height == 0 or width == 0:
+        raise ValueError(f"{name}: expected a height and a width of at least 1; got H = {height}, W = {width}")
+    batch = shape[:-2]
+    if array.dtype == np.bool_:
+        array = array.view(np.uint8)
+    if array.flags.c_contiguous and array.flags.aligned:
+        pixels = height * width
+        memory = array.reshape(-1)
+        if not for_writing:
+            memory.flags.writeable = False  # one type, and so one compilation, for all inputs; and nobody can write
+        return Maps(memory, (0,), array.size // pixels, 0, _most, pixels, width, 1, height, width, batch)
+    return _strided_maps(name, array, for_writing)
+
+
+_most = 1 << 62  # an inner_count that no index reaches
+
+
+def _checked_axes(axes: Any, dimensions: int) -> tuple[int, int]:
+    try:
+        row_axis, column_axis = (operator.index(axis) for axis in axes)
+    except (TypeError, ValueError):
+        raise TypeError(f"axes: expected two integers, (height axis, width axis); got {axes!r}") from None
+    if not (-dimensions <= row_axis < dimensions and -dimensions <= column_axis < dimensions):
+        raise ValueError(f"axes: expected axes of an array with {dimensions} axes; got {axes!r}")
+    if row_axis % dimensions == column_axis % dimensions:
+        raise ValueError(f"axes: expected two different axes; got {axes!r}")
+    return row_axis, column_axis
+
+
+def _strided_maps(name: str, array: NDArray[Any], for_writing: bool) -> Maps:
+    size = array.itemsize
+    if not array.flags.aligned or any(stride % size for stride in array.strides):
+        if for_writing:
+            raise ValueError(f"{name}: expected aligned elements, whole elements apart; got strides {array.strides} bytes")
+        return maps(name, np.ascontiguousarray(array), _LAST)
+    shape, strides = array.shape, [stride // size for stride in array.strides]
+    lowest = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True) if stride < 0 < n)
+    span = 1 + sum((n - 1) * abs(stride) for n, stride in zip(shape, strides, strict=True)) if array.size else 0
+    corner = array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in strides)]
+    memory = np.lib.stride_tricks.as_strided(corner, (span,), (size,), writeable=for_writing)
+    folded: list[tuple[int, int]] = []
+    for n, stride in zip(shape[:-2], strides[:-2], strict=True):
+        if n == 1:
+            continue
+        if folded and folded[-1][1] == n * stride:
+            folded[-1] = (folded[-1][0] * n, stride)
+        else:
+            folded.append((n, stride))
+    while len(folded) < 2:
+        folded.insert(0, (1, 0))
+    *rest, (outer_count, outer_stride), (inner_count, inner_stride) = folded
+    starts = np.array([-lowest], np.int64)
+    for n, stride in rest:
+        starts = np.add.outer(starts, np.arange(n) * stride).reshape(-1)
+    return Maps(
+        memory,
+        starts.tolist(),
+        outer_count * inner_count,
+        outer_stride,
+        max(inner_count, 1),
+        inner_stride,
+        strides[-2],
+        strides[-1],
+        shape[-2],
+        shape[-1],
+        shape[:-2],
+    )
+
+
+def canvas(shape: Any) -> tuple[int, int]:
+    """`shape` as (height, width)."""
+    try:
+        height, width = (operator.index(n) for n in shape)
+    except (TypeError, ValueError):
+        raise TypeError(f"shape: expected two integers, (height, width); got {shape!r}") from None
+    if height < 1 or width < 1:
+        raise ValueError(f"shape: expected a height and a width of at least 1; got {shape!r}")
+    return height, width
+
+
+def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """`dtype` as the type of the pixels that an encoder writes."""
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype: expected {_NAMES}; got {dtype!r}") from None
+    if wanted not in _PIXEL_TYPES or not wanted.isnative:
+        raise _wrong_type("dtype", wanted, _NAMES)
+    return wanted
+
+
+def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape:
+    """The shape of an array of maps with these batch axes and `height` and `width` at `axes`."""
+    if axes == _LAST:
+        return (*batch, height, width)
+    dimensions = len(batch) + 2
+    row_axis, column_axis = (axis % dimensions for axis in _checked_axes(axes, dimensions))
+    rest = iter(batch)
+    return tuple(
+        height if axis == row_axis else width if axis == column_axis else next(rest) for axis in range(dimensions)
+    )
+
+
+def result(name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any]) -> NDArray[Any]:
+    """A new array, or `given` if it is as one would be, writable, and shares no memory with `others`."""
+    if given is None:
+        return np.empty(shape, dtype)
+    if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected a NumPy array; got {type(given).__module__}.{type(given).__qualname__}")
+    if given.dtype != dtype or not given.dtype.isnative:
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype).str}; got {given.dtype.str}")
+    if given.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}; got {given.shape}")
+    if not given.flags.writeable:
+        raise ValueError(f"{name}: expected a writable array; got a read-only one")
+    for other in others:
+        if np.may_share_memory(given, other):
+            try:
+                overlaps = np.shares_memory(given, other, max_work=1 << 16)
+            except np.exceptions.TooHardError:
+                overlaps = True
+            if overlaps:
+                raise ValueError(f"{name}: expected memory of its own; got an array that overlaps with another argument")
+    if any(n > 1 and stride == 0 for n, stride in zip(given.shape, given.strides, strict=True)):
+        raise ValueError(f"{name}: expected an element of memory for each pixel; got a broadcast array")
+    return given
+
+
+def flat(array: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous flat array to write into: `array` itself where that is possible, else one for `write_back`."""
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array.reshape(-1)
+    return np.empty(math.prod(array.shape), array.dtype)
+
+
+def write_back(flat_array: NDArray[Any], array: NDArray[Any]) -> None:
+    """Copy what was written into ``flat(array)`` to `array`, where they are not the same memory."""
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        array[...] = flat_array.reshape(array.shape)

@@ -1,0 +1,5 @@
+"""Bitmaps and heatmaps to coordinates."""
+
+from fastcoord.decode._onehot import onehot
+
+__all__ = ["onehot"]

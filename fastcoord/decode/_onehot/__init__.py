@@ -1,0 +1,95 @@
+"""`decode.onehot`: the post's network."""
+
+from typing import Any
+
+import numpy as np
+
+from fastcoord._arrays import flat, is_on_gpu, maps, pixel_array, result, write_back
+from fastcoord.decode._onehot import cpu
+from fastcoord.results import Decoded
+
+__all__ = ["onehot"]
+
+
+def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None = None) -> Decoded:
+    """Coordinates of the hot pixel of each one-hot image, by a network of one convolution, one ReLU and one sum.
+
+    Equals, for an image ``a`` of height H and width W with column indices ``X`` and row indices ``Y``::
+
+        x = W - np.maximum(W * a - X, 0).sum();  y = H - np.maximum(H * a - Y, 0).sum()
+
+    which is exact where one pixel is 1 and the others are not positive. The numbers are the network's own for *every*
+    image: an image without a positive pixel gives (W, H). `status` tells when they are no position.
+
+    Parameters
+    ----------
+    images : array (..., H, W)
+        bool, (u)int8, (u)int16, int32, int64, float32 or float64, on the CPU or on a GPU, with any strides: it is read
+        in place (but copied if its strides are no whole elements). Not modified.
+    axes : two ints
+        Which axes are height and width; (1, 2) for NHWC. The batch is the remaining axes in their order.
+    out : Decoded
+        Where to write: arrays as this function would return, sharing no memory with `images` or each other.
+
+    Returns
+    -------
+    Decoded
+        xy (..., 2): (x, y) in pixels, float32 (float64 for float64 images), the centre of the top left pixel is (0, 0).
+        score (...): the largest pixel, of the same type. covariance: None.
+        status (...) int32: EMPTY if no pixel is positive, MULTIPLE if several are, NOT_UNIT if a positive pixel is
+        not 1, NAN (and NaN in xy and score) if a pixel is NaN.
+
+    Raises
+    ------
+    TypeError
+        If the type of an array or of `axes` is none of these.
+    ValueError
+        If there are fewer than two axes, H or W is 0, or `out` does not fit.
+
+    Notes
+    -----
+    Source: F. Piekniewski, "Autopsy of a deep learning paper", 2018, on R. Liu et al., arXiv 1807.03247. Sums keep what
+    rounding takes from them; for images of bytes up to 4096 pixels wide and high they are exact.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcoord as fc
+    >>> images = np.zeros((2, 48, 64), np.float32)
+    >>> images[0, 5, 7] = images[1, 20, 30] = 1
+    >>> fc.decode.onehot(images).xy
+    array([[ 7.,  5.],
+           [30., 20.]], dtype=float32)
+    """
+    if is_on_gpu(images):
+        from fastcoord.decode._onehot import cuda
+
+        return cuda.onehot(images, axes, out)
+    images = pixel_array("images", images)
+    read = maps("images", images, axes)
+    dtype = np.float64 if images.dtype == np.float64 else np.float32
+    batch = read.batch
+    if out is None:
+        count = len(read.starts) * read.count
+        xy, score, status = np.empty(2 * count, dtype), np.empty(count, dtype), np.empty(count, np.int32)
+        if count:
+            cpu.onehot(read, xy, score, status)
+        return Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
+    xy, score, status = _checked_out(out, batch, dtype, images)
+    given = (xy, score, status)
+    written = tuple(flat(array) for array in given)
+    if written[1].size:
+        cpu.onehot(read, *written)
+    for source, target in zip(written, given, strict=True):
+        write_back(source, target)
+    return out
+
+
+def _checked_out(out: Any, batch: tuple[int, ...], dtype: Any, images: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(out, tuple) or len(out) != 4:
+        raise TypeError(f"out: expected Decoded(xy, score, covariance, status); got {type(out).__qualname__}")
+    if out[2] is not None:
+        raise TypeError(f"out.covariance: expected None; got {type(out[2]).__qualname__}")
+    xy = result("out.xy", out[0], (*batch, 2), dtype, images)
+    score = result("out.score", out[1], batch, dtype, images, xy)
+    status = result("out.status", out[3], batch, np.int32, images, xy, score)
+    return xy, score, status

@@ -1,0 +1,5 @@
+"""Coordinates to bitmaps and heatmaps."""
+
+from fastcoord.encode._onehot import onehot
+
+__all__ = ["onehot"]

@@ -1,0 +1,116 @@
+"""`encode.onehot`: the inverse of the post's network."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastcoord._arrays import (
+    batch_with_canvas,
+    canvas,
+    flat,
+    is_on_gpu,
+    maps,
+    pixel_type,
+    point_array,
+    result,
+    write_back,
+)
+from fastcoord.encode._onehot import cpu
+from fastcoord.results import Encoded
+
+__all__ = ["onehot"]
+
+
+def onehot(
+    xy: Any,
+    *,
+    shape: tuple[int, int],
+    dtype: DTypeLike = np.float32,
+    axes: tuple[int, int] = (-2, -1),
+    return_weight: bool = False,
+    out: Any = None,
+) -> Any:
+    """One-hot images: 1 at the pixel nearest to each point, 0 elsewhere.
+
+    Equals, for a point (x, y) and an image of column indices ``X`` and row indices ``Y``, with the network's two layers
+    ``relu`` = ``lambda v: np.maximum(v, 0)``::
+
+        x, y = np.floor(x + 0.5), np.floor(y + 0.5)
+        image = relu(1 - relu(X - x) - relu(x - X) - relu(Y - y) - relu(y - Y))
+
+    Parameters
+    ----------
+    xy : array (..., 2)
+        (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type, float32 or
+        float64, on the CPU or on a GPU, with any strides. Not modified.
+    shape : two ints
+        (height, width) of an image.
+    dtype : data type
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64.
+    axes : two ints
+        Which axes of the result are height and width; (1, 2) for NHWC.
+    return_weight : bool
+        Points may be missing: one that is NaN or beyond the border gives an image of zeros, of weight 0.
+    out : array, or Encoded if `return_weight`
+        Where to write: arrays as this function would return, with any strides, sharing no memory with `xy`.
+
+    Returns
+    -------
+    array (..., H, W), or Encoded(maps, weight) if `return_weight`
+        weight (...) float32: 1 where the image has its hot pixel, 0 where the point is missing.
+
+    Raises
+    ------
+    TypeError
+        If the type of an array, of `shape`, `dtype` or `axes` is none of these.
+    ValueError
+        If the last axis of `xy` is not 2 long, an extent is less than 1, `out` does not fit, or, unless
+        `return_weight`, a point is not finite or further than half a pixel from every pixel's centre.
+
+    Notes
+    -----
+    Source: the exercise that F. Piekniewski, "Autopsy of a deep learning paper", 2018, leaves to the reader.
+
+    Examples
+    --------
+    >>> import fastcoord as fc
+    >>> fc.encode.onehot([2, 1], shape=(3, 4), dtype="uint8")
+    array([[0, 0, 0, 0],
+           [0, 0, 1, 0],
+           [0, 0, 0, 0]], dtype=uint8)
+    """
+    if is_on_gpu(xy):
+        from fastcoord.encode._onehot import cuda
+
+        return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
+    points = point_array("xy", xy)
+    height, width = canvas(shape)
+    dtype = pixel_type(dtype)
+    batch = points.shape[:-1]
+    whole = batch_with_canvas(batch, height, width, axes)
+    if return_weight and out is not None:
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise TypeError(f"out: expected Encoded(maps, weight); got {type(out).__qualname__}")
+        images = result("out.maps", out[0], whole, dtype, points)
+        weight = result("out.weight", out[1], batch, np.float32, points, images)
+    else:
+        images = result("out", out, whole, dtype, points)
+        weight = np.empty(batch, np.float32)
+    flat_points = points.reshape(-1)
+    if not return_weight:
+        outside = cpu.first_outside(flat_points, height, width)
+        if outside >= 0:
+            where = np.unravel_index(outside, batch) if batch else ()
+            raise ValueError(
+                f"xy: expected points within half a pixel of a {height} × {width} canvas (H × W), or return_weight=True; "
+                f"got {points[where].tolist()} at index {tuple(map(int, where))}"
+            )
+    if math.prod(batch):
+        written = flat(weight)
+        cpu.onehot(maps("out", images, axes, for_writing=True), flat_points, written)
+        write_back(written, weight)
+    if not return_weight:
+        return images
+    return Encoded(images, weight) if out is None else out
