@@ -3,25 +3,27 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Shape = tuple[int, ...]
 
-PIXEL_TYPES = tuple(map(np.dtype, (bool, "u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8")))
+PIXEL_TYPES = tuple(np.dtype(name) for name in ("?", "u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
 _PIXEL_TYPES = frozenset(PIXEL_TYPES)
-_POINT_TYPES = frozenset(map(np.dtype, ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8")))
+_POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"))
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
 _LAST = (-2, -1)
 
 
-class Maps(NamedTuple):
-    """Maps as a kernel reads or writes them: flat memory, and where the pixels stand in it, all in elements.
+@dataclass(slots=True)
+class Maps:
+    """Maps as a kernel reads or writes them: flat memory, and where in it the pixels are, in elements.
 
     Map i begins at ``start + (i // inner_count) * outer_stride + (i % inner_count) * inner_stride``, once for each
-    start; each start stands for `count` maps. More than one start occurs only where the batch axes do not fold into two.
+    start; each start stands for `count` maps. There is more than one start only where the batch axes do not fold into two.
     """
 
     memory: NDArray[Any]
@@ -41,7 +43,10 @@ def is_on_gpu(array: Any) -> bool:
     """Whether `array` lives on an NVIDIA GPU; an array of any library that can tell."""
     if isinstance(array, (np.ndarray, list, tuple, int, float)):
         return False
-    if hasattr(array, "__cuda_array_interface__"):
+    try:
+        if hasattr(array, "__cuda_array_interface__"):
+            return True
+    except RuntimeError:  # PyTorch: a CUDA tensor that requires grad, which is refused where CUDA arrays are
         return True
     device = getattr(array, "__dlpack_device__", None)
     return device is not None and device()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged
@@ -139,7 +144,9 @@ def _strided_maps(name: str, array: NDArray[Any], for_writing: bool) -> Maps:
     size = array.itemsize
     if not array.flags.aligned or any(stride % size for stride in array.strides):
         if for_writing:
-            raise ValueError(f"{name}: expected aligned elements, whole elements apart; got strides {array.strides} bytes")
+            raise ValueError(
+                f"{name}: expected aligned elements, whole elements apart; got strides {array.strides} bytes"
+            )
         return maps(name, np.ascontiguousarray(array), _LAST)
     shape, strides = array.shape, [stride // size for stride in array.strides]
     lowest = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True) if stride < 0 < n)
@@ -221,17 +228,19 @@ def result(name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any
         raise ValueError(f"{name}: expected shape {shape}; got {given.shape}")
     if not given.flags.writeable:
         raise ValueError(f"{name}: expected a writable array; got a read-only one")
-    for other in others:
-        if np.may_share_memory(given, other):
-            try:
-                overlaps = np.shares_memory(given, other, max_work=1 << 16)
-            except np.exceptions.TooHardError:
-                overlaps = True
-            if overlaps:
-                raise ValueError(f"{name}: expected memory of its own; got an array that overlaps with another argument")
-    if any(n > 1 and stride == 0 for n, stride in zip(given.shape, given.strides, strict=True)):
+    if not given.flags.c_contiguous and any(n > 1 and not s for n, s in zip(given.shape, given.strides, strict=True)):
         raise ValueError(f"{name}: expected an element of memory for each pixel; got a broadcast array")
+    for other in others:
+        if np.may_share_memory(given, other) and _overlap(given, other):
+            raise ValueError(f"{name}: expected memory of its own; got an array that overlaps with another argument")
     return given
+
+
+def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=1 << 16)  # type: ignore[arg-type]  # the stubs know 0 and -1 only
+    except np.exceptions.TooHardError:
+        return True
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:

@@ -210,7 +210,7 @@ def _named(function: F) -> F:
     return function
 
 
-class _DiskCache(_Cache):
+class _DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
     """One file for each kernel, signature, target and setting. Whatever fails here costs time and nothing else.
 
     Numba's own cache does not see edits in the modules of the formulas, and lets two processes swap signatures.

@@ -10,9 +10,14 @@ import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from array_api_compat import is_cupy_array, is_torch_array
+import numpy as np
+from array_api_compat import array_namespace, is_cupy_array, is_torch_array
+from numpy.typing import DTypeLike, NDArray
+
+from fastcoord._arrays import Maps, result
+from fastcoord._compile import inlined
 
 if find_spec("numba_cuda") is None:  # Numba's own numba.cuda, which would be imported instead, is no longer maintained
     raise ImportError(
@@ -23,26 +28,41 @@ from llvmlite import ir
 from numba import cuda, types
 from numba.core.errors import TypingError
 from numba.cuda import cgutils
+from numba.cuda.core import config
 from numba.cuda.extending import intrinsic, overload
 from numba.cuda.intrinsics import shfl_sync_intrinsic
 
 __all__ = [
     "FULL_WARP",
+    "GROUP",
     "WARP",
+    "Layout",
     "block_merge",
+    "column_and_row",
+    "described",
     "device_of",
+    "first_element",
+    "flat_memory",
+    "launch",
+    "layouts",
     "load_eight",
     "load_four",
     "load_sixteen",
     "load_two",
+    "made_or_given",
+    "moved",
+    "next_pixel",
     "require_cuda",
+    "require_int32",
     "store_four",
     "stream_of",
     "warp_merge",
+    "words",
 ]
 
 WARP = 32
 FULL_WARP = 0xFFFFFFFF
+GROUP = 16  # bytes that one instruction moves
 
 Merge = Callable[[Any, Any], Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -50,7 +70,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _overload = functools.partial(overload, strict=False)  # strict also compares annotations, which a lambda lacks
 _device_function: Callable[[Function], Function] = cuda.jit(device=True)
 
-_VECTOR_BYTES = 16
+_PIXELS = 1 << 31
 _SHFL_DOWN, _LAST_LANE = 2, 31  # mode and clamp of llvm.nvvm.shfl.sync.i32: the lane `delta` above, in the whole warp
 _SHARED_MEMORY = 3  # NVVM's address space
 
@@ -76,8 +96,8 @@ def require_cuda() -> None:
 def device_of(array: Any) -> AbstractContextManager[Any]:
     """The array's own device, as a context in which to launch.
 
-    As in `with device_of(array): kernel[blocks, threads, stream_of(array)](array)`. An array that does not tell its
-    device (a Numba device array) lies on the current one.
+    As in `with device_of(array): launch(kernel, blocks, threads, array, flat_memory("array", seen, array))`. An array
+    that does not tell its device (a Numba device array) lies on the current one.
     """
     if not hasattr(array, "__dlpack_device__"):
         return nullcontext()
@@ -101,22 +121,194 @@ def stream_of(array: Any) -> Any:
     return cuda.default_stream()
 
 
+def launch(kernel: Any, blocks: int, threads: int, array: Any, *arguments: Any) -> None:
+    """Run the kernel on the current stream of the library of `array`, whose device is current; do not wait for it."""
+    # Numba warns of each small grid, but a batch of three maps is no mistake. It reads the setting here and only here.
+    warns = config.CUDA_LOW_OCCUPANCY_WARNINGS
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+    try:
+        configured = kernel[blocks, threads, stream_of(array)]
+    finally:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = warns
+    configured(*arguments)
+
+
+# What the host knows of a CUDA array
+
+
+class _Interface:
+    """What NumPy takes for an array."""
+
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+
+
+def described(name: str, array: Any) -> NDArray[Any]:
+    """A NumPy array with the address, shape, strides and type of the CUDA array, for the checks in `_arrays`.
+
+    They read no element, and nobody may: none is in the CPU's memory.
+
+    Raises
+    ------
+    TypeError
+        It is no CUDA array, or a tensor that requires grad or is masked.
+    ValueError
+        Its elements are not aligned, or not whole elements apart: what could only be read from a copy.
+    """
+    if is_torch_array(array) and array.requires_grad:
+        raise TypeError(f"{name}: expected a tensor without gradients; got one that requires grad: take its .detach()")
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is None:
+        got = f"{type(array).__module__}.{type(array).__qualname__}"
+        raise TypeError(f"{name}: expected a CUDA array, which has __cuda_array_interface__; got {got}")
+    if interface.get("mask") is not None:
+        raise TypeError(f"{name}: expected a plain array; got a masked array")
+    # Numba's arrays say that they are contiguous where a stride is 0 (numba_cuda/numba/cuda/cudadrv/devicearray.py)
+    strides = array.strides if hasattr(array, "__cuda_ndarray__") else interface.get("strides")
+    fields = {key: interface[key] for key in ("shape", "typestr", "data")}
+    seen = np.asarray(_Interface({**fields, "strides": strides, "version": 3}))
+    if seen.size and (not seen.flags.aligned or any(stride % seen.itemsize for stride in seen.strides)):
+        raise ValueError(f"{name}: expected aligned elements, whole elements apart; got strides {seen.strides} bytes")
+    return seen
+
+
+def made_or_given(
+    name: str, given: Any, like: Any, shape: tuple[int, ...], dtype: DTypeLike, *others: NDArray[Any]
+) -> tuple[Any, NDArray[Any]]:
+    """An array to write into, and its description: a new one of the library and on the device of `like`, or `given`.
+
+    `given` must be as a new one would be, but for its strides, and share no memory with `others`, which are
+    descriptions.
+    """
+    if given is None:
+        given = _empty(like, shape, np.dtype(dtype))
+        return given, described(name, given)
+    seen = described(name, given)
+    here, there = _device_number(like), _device_number(given)
+    if None not in (here, there) and here != there:
+        raise TypeError(f"{name}: expected an array on CUDA device {here}, as the input; got one on device {there}")
+    return given, result(name, seen, shape, dtype, *others)
+
+
+def _empty(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    if is_torch_array(like) or is_cupy_array(like):
+        library = array_namespace(like)
+        return library.empty(shape, dtype=getattr(library, dtype.name), device=like.device)
+    with device_of(like):
+        return cuda.device_array(shape, dtype)
+
+
+def _device_number(array: Any) -> int | None:
+    if not hasattr(array, "__dlpack_device__"):
+        return None
+    _kind, number = array.__dlpack_device__()
+    return int(number)
+
+
+def flat_memory(name: str, seen: NDArray[Any], owner: Any) -> Any:
+    """What `seen` describes as an argument of a kernel: contiguous elements, as an array of one dimension.
+
+    The memory is that of `owner`, which lives on with the argument, and whose device is current.
+    """
+    if not seen.flags.c_contiguous:
+        raise ValueError(f"{name}: expected a contiguous array on a GPU; got strides {seen.strides} bytes")
+    return _on_device(seen.__array_interface__["data"][0], seen.size, seen.dtype, owner)
+
+
+def words(seen: NDArray[Any], owner: Any) -> tuple[Any, int]:
+    """The same memory from the first multiple of 16 bytes on as int32, and how many elements lie before that."""
+    address = seen.__array_interface__["data"][0]
+    before = -address % GROUP
+    whole = max(seen.nbytes - before, 0) // 4
+    return _on_device(address + before, whole, np.dtype(np.int32), owner), before // seen.itemsize
+
+
+def _on_device(address: int, size: int, dtype: np.dtype[Any], owner: Any) -> Any:
+    interface = {"shape": (size,), "strides": None, "typestr": dtype.str, "data": (address, False), "version": 3}
+    return cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
+
+
+class Layout(NamedTuple):
+    """The numbers of `_arrays.Maps`, for a kernel: where the maps from one of the starts on lie, in elements."""
+
+    start: int
+    outer_stride: int
+    inner_count: int
+    inner_stride: int
+    row_stride: int
+    column_stride: int
+    rows: int
+    columns: int
+    before: int  # elements before the first multiple of 16 bytes
+    columns_on: int  # from one pixel or group that a lane visits to its next
+    rows_on: int
+
+
+def require_int32(name: str, height: int, width: int) -> None:
+    """Nothing, if the positions in a map are int32, as in our kernels; else a ValueError."""
+    if height * width >= _PIXELS:
+        raise ValueError(f"{name}: expected maps of less than 2³¹ pixels on a GPU; got {height} × {width}")
+
+
+def layouts(maps: Maps, before: int, step: int) -> list[Layout]:
+    """One layout for each of the starts, for lanes that move `step` pixels on."""
+    rows_on, columns_on = divmod(step, maps.width)
+    inner_count = min(maps.inner_count, _PIXELS)  # more than all of them, where `maps` says so
+    strides = maps.outer_stride, inner_count, maps.inner_stride, maps.row_stride, maps.column_stride
+    return [Layout(start, *strides, maps.height, maps.width, before, columns_on, rows_on) for start in maps.starts]
+
+
+# Where a map and a pixel are. Divisions are of 32 bits: one of 64 calls a routine. And the results are int32: sums of
+# int32 are int64 to Numba, which a GPU converts to a float more slowly.
+
+
+@inlined
+def first_element(i: Any, layout: Any) -> Any:
+    """The element at which the first pixel of map `i` stands."""
+    outer: Any = np.int64(np.uint32(i) // np.uint32(layout.inner_count))
+    inner = i - outer * layout.inner_count
+    return layout.start + outer * layout.outer_stride + inner * layout.inner_stride
+
+
+@inlined
+def column_and_row(pixel: Any, layout: Any) -> Any:
+    """The column and the row of a pixel of a map."""
+    row: Any = np.uint32(pixel) // np.uint32(layout.columns)
+    return np.int32(pixel - np.int64(row) * layout.columns), np.int32(row)
+
+
+@inlined
+def moved(column: Any, row: Any, layout: Any) -> Any:
+    """The column and the row of the pixel `columns_on` and `rows_on` further."""
+    further: Any = column + layout.columns_on
+    wraps = further >= layout.columns
+    return np.int32(further - (layout.columns if wraps else 0)), np.int32(row + layout.rows_on + (1 if wraps else 0))
+
+
+@inlined
+def next_pixel(column: Any, row: Any, layout: Any) -> Any:
+    """The column and the row of the next pixel."""
+    further: Any = column + 1
+    wraps = further == layout.columns
+    return np.int32(0 if wraps else further), np.int32(row + (1 if wraps else 0))
+
+
 # 16 bytes at a time
 
 
 def _require_whole_vector(array: Any, index: int, items: int) -> None:
     """Raise what the GPU would answer with a fault, or with a wrong item: the uncompiled twins' check."""
-    if array.dtype.itemsize * items != _VECTOR_BYTES:
-        raise TypeError(f"expected items of {_VECTOR_BYTES // items} bytes, got {array.dtype}")
+    if array.dtype.itemsize * items != GROUP:
+        raise TypeError(f"expected items of {GROUP // items} bytes, got {array.dtype}")
     if array.ndim != 1 or not array.flags.c_contiguous:
         raise TypeError(f"expected a contiguous array of one dimension, got strides {array.strides}")
-    if (array.ctypes.data + int(index) * array.dtype.itemsize) % _VECTOR_BYTES:
-        raise ValueError(f"item {index} is not at a multiple of {_VECTOR_BYTES} bytes in memory")
+    if (array.ctypes.data + int(index) * array.dtype.itemsize) % GROUP:
+        raise ValueError(f"item {index} is not at a multiple of {GROUP} bytes in memory")
 
 
 def _check_types(array: Any, items: int) -> None:
     """The same, of Numba's types, when the kernel is compiled."""
-    bits = 8 * _VECTOR_BYTES // items
+    bits = 8 * GROUP // items
     if not (isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C" and _bits(array.dtype) == bits):
         raise TypingError(f"expected a contiguous array of one dimension with {bits}-bit items, got {array}")
 
@@ -142,9 +334,9 @@ def _loader(items: int) -> Callable[[Any, Any], tuple[Any, ...]]:
             word = ir.IntType(max(bits, 32))
             # Whole words, taken apart by shifts: a vector of bytes or halves, or a bitcast to one, is split into four
             # loads of 4 bytes (bytes) or two of 8 (halves).
-            vector = ir.VectorType(word, 8 * _VECTOR_BYTES // word.width)
+            vector = ir.VectorType(word, 8 * GROUP // word.width)
             loaded = builder.load(_vector_pointer(context, builder, signature, arguments, vector))
-            loaded.align = _VECTOR_BYTES
+            loaded.align = GROUP
             model = context.data_model_manager[item]
             values = []
             for position in range(items):
@@ -193,7 +385,7 @@ def _store_vector(typing_context: Any, array: Any, index: Any, a: Any, b: Any, c
         for position, item in enumerate(arguments[2:]):
             value = builder.insert_element(value, item, ir.Constant(ir.IntType(32), position))
         pointer = _vector_pointer(context, builder, signature, arguments, vector)
-        builder.store(value, pointer).align = _VECTOR_BYTES
+        builder.store(value, pointer).align = GROUP
         return context.get_dummy_value()
 
     return types.none(array, types.intp, *[array.dtype] * 4), generate

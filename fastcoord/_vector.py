@@ -1,41 +1,63 @@
 """An explicit SIMD vector for Numba, and operations that mean the same for a vector and for a scalar.
 
-``Vec(element, lanes)`` is LLVM's ``<lanes x element>``. LLVM splits or joins it to whatever registers the target has, so
-the order of every addition is fixed by our source and not by an auto-vectoriser: the same bits on AVX-512, AVX2 and SSE2
-(but for ``fma``, which the last one rounds twice).
+``Vec(element, lanes)`` is LLVM's ``<lanes x element>``. LLVM splits or joins it to whatever registers the target has,
+so the order of every addition is fixed by our source and not by an auto-vectoriser: the same bits on AVX-512, AVX2 and
+SSE2 (but for `fma`, which the last one rounds twice). No instruction of one processor is named here.
 
-Each operation is a plain Python function: its *twin*, which works on NumPy arrays of ``lanes`` elements and is what runs
-under ``NUMBA_DISABLE_JIT=1``. Compiled code gets LLVM instructions instead. The operations of the first part (`select`,
-`maximum`, `fma`, …, and the operators) are generic: a formula written with them runs on a ``Vec`` on the CPU and on one
-lane of a CUDA warp. Those of the second part move vectors to and from memory and exist on the CPU only.
+Each operation is a plain Python function: its *twin*, which works on NumPy arrays of ``lanes`` elements and is what
+runs under ``NUMBA_DISABLE_JIT=1``. Compiled code gets LLVM instructions instead. The operations of the first part
+(`select`, `maximum`, `fma`, …, and the operators) are generic: a formula written with them runs on a ``Vec`` on the CPU
+and on one lane of a CUDA warp. Those of the second part exist for vectors only, those of the third move them to and
+from memory; both exist on the CPU only.
+
+Two vectors take ``+ − * & | ^ << >>``, the comparisons and unary ``−``, as NumPy arrays do: integers wrap round,
+comparisons give a mask (a vector of bool), a comparison with NaN is false but for ``!=``. Both operands must be of one
+type: `splat` a scalar first. Masks take ``& | ^`` and comparisons. A shift must be by fewer bits than the element has.
 
 Memory is reached through `memory(array)` of a contiguous array and flat element indices: no slice, no test for negative
 indices, no bounds check, and no reference count (an array that is handed to a function keeps a counter up to date, a
-call in the inner loop).
+call in the inner loop). The twins do check, so an uncompiled run finds an access outside the array.
 """
 
 import functools
+import inspect
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.datamodel import default_manager
+from numba.core.errors import TypingError
 from numba.core.typing.templates import infer, infer_global, make_intrinsic_template
 from numba.extending import models, overload, register_model
 
 from fastcoord._compile import inlined
 
-_overload = functools.partial(overload, strict=False)  # strict also compares annotations, which a lambda lacks
+F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_LINE = 64  # bytes; also the width of the widest register we know
 
+_ELEMENTS: dict[Any, ir.Type] = {
+    types.boolean: ir.IntType(1),  # in a mask; in memory it is a byte
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+    **{integer: ir.IntType(integer.bitwidth) for integer in types.integer_domain},
+}
 
-class Vec(types.Type):  # type: ignore[misc]
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise TypingError(message)
+
+
+class Vec(types.Type):  # type: ignore[misc]  # Numba has no types
     """The Numba type of ``lanes`` values of the Numba type ``element``, held in registers."""
 
-    def __init__(self, element: types.Type, lanes: int) -> None:
+    def __init__(self, element: Any, lanes: int) -> None:
+        _require(element in _ELEMENTS, f"expected float32, float64, an integer or bool in a vector; got {element}")
         self.element = element
         self.lanes = lanes
         super().__init__(name=f"Vec({element}, {lanes})")
@@ -43,66 +65,96 @@ class Vec(types.Type):  # type: ignore[misc]
     @property
     def llvm(self) -> ir.VectorType:
         """The LLVM type."""
-        return ir.VectorType(_llvm_element(self.element), self.lanes)
+        return ir.VectorType(_ELEMENTS[self.element], self.lanes)
+
+    @property
+    def kind(self) -> str:
+        """What instructions it takes: those for "float", "signed", "unsigned" or "mask"."""
+        if self.element == types.boolean:
+            return "mask"
+        if isinstance(self.element, types.Float):
+            return "float"
+        return "signed" if self.element.signed else "unsigned"
 
     @property
     def is_float(self) -> bool:
         """Whether the element is a floating-point number."""
-        return isinstance(self.element, types.Float)
+        return self.kind == "float"
 
-    @property
-    def is_signed(self) -> bool:
-        """Whether the element is a signed integer."""
-        return isinstance(self.element, types.Integer) and bool(self.element.signed)
-
-    def of(self, element: types.Type) -> "Vec":
+    def of(self, element: Any) -> "Vec":
         """As many lanes of another element."""
-        return Vec(element, self.lanes)
-
-
-def _llvm_element(element: types.Type) -> ir.Type:
-    if element == types.boolean:
-        return ir.IntType(1)
-    if element == types.float32:
-        return ir.FloatType()
-    if element == types.float64:
-        return ir.DoubleType()
-    return ir.IntType(element.bitwidth)
+        return Vec(types.unliteral(element), self.lanes)
 
 
 @register_model(Vec)
-class _VecModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VecModel(models.PrimitiveModel):  # type: ignore[misc]  # Numba has no types
     def __init__(self, manager: Any, vec: Vec) -> None:
         super().__init__(manager, vec, vec.llvm)
 
 
-def _instruction(twin: Any) -> Any:
-    """Compiled code calls the decorated code generator wherever the source calls `twin` (arguments literal if they can be)."""
+def _overload(operation: Any) -> Callable[[F], F]:
+    """Compiled code of every target runs what the decorated function returns wherever it calls `operation`."""
+    # strict compares annotations too, which a lambda lacks
+    return cast(Callable[[F], F], overload(operation, strict=False))
 
-    def register(definition: Any) -> Any:
-        template = make_intrinsic_template(twin, definition, twin.__name__, prefer_literal=True)
+
+def _instruction(operation: Any) -> Callable[[F], F]:
+    """Code for the CPU gets LLVM instructions wherever it calls `operation`.
+
+    The decorated function takes the Numba types of the arguments, literal where they can be. It returns the signature,
+    and a function that takes the builder and the values, emits the instructions and returns the value (a list for a
+    tuple); None for types that it leaves to others; and it raises TypingError for types that are wrong.
+    """
+
+    def register(definition: F) -> F:
+        @functools.wraps(definition)
+        def typed(context: Any, *arguments: Any) -> Any:
+            found = definition(*arguments)
+            if found is None:
+                return None
+            signature, emit = found
+
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                result = emit(builder, *values)
+                if isinstance(signature.return_type, types.BaseTuple):
+                    return context.make_tuple(builder, signature.return_type, result)
+                return context.get_dummy_value() if signature.return_type == types.void else result
+
+            return signature, generate
+
+        # Numba drops the first parameter and folds keyword arguments into the others
+        context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(definition).parameters.values()
+        typed.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        name, options = operation.__name__, {"target": "cpu"}
+        template = make_intrinsic_template(operation, typed, name, prefer_literal=True, kwargs=options)
         infer(template)
-        infer_global(twin, types.Function(template))
+        infer_global(operation, types.Function(template))
         return definition
 
     return register
 
 
-def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    vector = ir.VectorType(value.type, lanes)
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+def _number(value: int, bits: int = 32) -> ir.Constant:
+    return ir.Constant(ir.IntType(bits), value)
+
+
+def _splat(builder: Any, value: Any, lanes: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, _number(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-def _call(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Value]) -> ir.Value:
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+def _call(builder: Any, name: str, result: ir.Type, *values: Any) -> Any:
+    """The value of LLVM's intrinsic function of this name."""
+    kind = ir.FunctionType(result, [value.type for value in values])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
 
 
-def _suffix(vec: Vec) -> str:
-    """``v16f32``: how LLVM names the overloads of its intrinsics."""
-    return f"v{vec.lanes}{'f' if vec.is_float else 'i'}{vec.element.bitwidth}"
+def _suffix(kind: Any) -> str:
+    """``v16f32`` or ``f32``: how LLVM names the overloads of its intrinsic functions."""
+    lanes, element = (f"v{kind.lanes}", kind.element) if isinstance(kind, Vec) else ("", kind)
+    return f"{lanes}{'f' if isinstance(element, types.Float) else 'i'}{element.bitwidth}"
 
 
 # ---- Generic operations: for a Vec, and for a scalar on either target ------------------------------------------------
@@ -125,183 +177,152 @@ def _like(reference: Any, number: Any) -> Any:
 
 
 def convert(value: Any, unit: Any) -> Any:
-    """`value` with the element type of the scalar `unit`; truncates towards zero where that is an integer."""
+    """`value` with the element type of the scalar `unit`.
+
+    An integer wraps round if it is too wide. A float is truncated towards zero where `unit` is an integer; NaN and what
+    lies outside that type's range give any number. Anything but zero, NaN too, is true where `unit` is a bool.
+    """
     if isinstance(value, np.ndarray):
         return value.astype(type(unit))
     return type(unit)(value)
 
 
 @_overload(convert)
-def _convert(value: Any, unit: Any) -> Any:
-    if isinstance(value, Vec):
-        return lambda value, unit: _convert_lanes(value, unit)
+def _convert_scalar(value: Any, unit: Any) -> Any:
     element = unit
-    return lambda value, unit: element(value)
+    return None if isinstance(value, Vec) else lambda value, unit: element(value)
+
+
+@_instruction(convert)
+def _convert(value: Any, unit: Any) -> Any:
+    if not isinstance(value, Vec):
+        return None
+    result = value.of(unit)
+    before, after = value.kind, result.kind
+    widens = after != "mask" and (before == "mask" or value.element.bitwidth < result.element.bitwidth)
+    method = {
+        (True, True): "fpext" if widens else "fptrunc",
+        (True, False): "fptosi" if after == "signed" else "fptoui",
+        (False, True): "sitofp" if before == "signed" else "uitofp",
+        (False, False): ("sext" if before == "signed" else "zext") if widens else "trunc",
+    }[value.is_float, result.is_float]
+
+    def emit(builder: Any, vector: Any, unit: Any) -> Any:
+        if vector.type == result.llvm:
+            return vector
+        if after == "mask":
+            unequal = builder.fcmp_unordered if value.is_float else builder.icmp_unsigned
+            return unequal("!=", vector, ir.Constant(value.llvm, [0] * value.lanes))
+        return getattr(builder, method)(vector, result.llvm)
+
+    return result(value, unit), emit
 
 
 def select(mask: Any, a: Any, b: Any) -> Any:
-    """`a` where `mask` is true, else `b`."""
+    """`a` where `mask` is true, else `b`; both of one type."""
     if isinstance(mask, np.ndarray):
         return np.where(mask, a, b)
     return a if mask else b
 
 
-@_overload(select)
+_overload(select)(lambda mask, a, b: None if isinstance(mask, Vec) else lambda mask, a, b: a if mask else b)
+
+
+@_instruction(select)
 def _select(mask: Any, a: Any, b: Any) -> Any:
-    if isinstance(mask, Vec):
-        return lambda mask, a, b: _select_lanes(mask, a, b)
-    return lambda mask, a, b: a if mask else b
+    if not isinstance(mask, Vec):
+        return None
+    fits = mask.kind == "mask" and isinstance(a, Vec) and a == b and a.lanes == mask.lanes
+    _require(fits, f"select: expected a mask and two vectors of one type with as many lanes; got {mask}, {a}, {b}")
+    return a(mask, a, b), lambda builder, *vectors: builder.select(*vectors)
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """The greater; `b` if they do not compare: NaN in `a` is dropped, NaN in `b` stays."""
+    """The greater; `b` if neither is: NaN in `a` is dropped, NaN in `b` stays, and of 0.0 and −0.0 `b` is taken."""
     return select(a > b, a, b)
 
 
-@_overload(maximum)
-def _maximum(a: Any, b: Any) -> Any:
-    return lambda a, b: select(a > b, a, b)
-
-
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller; `b` if they do not compare: NaN in `a` is dropped, NaN in `b` stays."""
+    """The smaller; `b` if neither is: NaN in `a` is dropped, NaN in `b` stays, and of 0.0 and −0.0 `b` is taken."""
     return select(a < b, a, b)
 
 
-@_overload(minimum)
-def _minimum(a: Any, b: Any) -> Any:
-    return lambda a, b: select(a < b, a, b)
+_overload(maximum)(lambda a, b: maximum)  # the twins themselves
+_overload(minimum)(lambda a, b: minimum)
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
-    """``a·b + c``, rounded once where the target has the instruction (the twin and SSE2 round twice)."""
+    """``a·b + c`` of floats, rounded once where the target has the instruction (the twin and SSE2 round twice)."""
     return a * b + c
 
 
-@_overload(fma)
+_overload(fma)(lambda a, b, c: None if isinstance(a, Vec) else fma)  # CUDA contracts it
+
+
+@_instruction(fma)
 def _fma(a: Any, b: Any, c: Any) -> Any:
-    if isinstance(a, Vec):
-        return lambda a, b, c: _fma_lanes(a, b, c)
-    return lambda a, b, c: a * b + c
-
-
-def _convert_lanes(value: Any, unit: Any) -> Any:
-    raise NotImplementedError("compiled code only")
-
-
-def _select_lanes(mask: Any, a: Any, b: Any) -> Any:
-    raise NotImplementedError("compiled code only")
-
-
-def _fma_lanes(a: Any, b: Any, c: Any) -> Any:
-    raise NotImplementedError("compiled code only")
-
-
-@_instruction(_convert_lanes)
-def _emit_convert(context: Any, value: Any, unit: Any) -> Any:
-    result = value.of(unit)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source, target = arguments[0], result.llvm
-        if value.is_float and result.is_float:
-            if value.element == result.element:
-                return source
-            widen = value.element.bitwidth < result.element.bitwidth
-            return builder.fpext(source, target) if widen else builder.fptrunc(source, target)
-        if value.is_float:
-            return builder.fptosi(source, target) if result.is_signed else builder.fptoui(source, target)
-        if result.is_float:
-            return builder.sitofp(source, target) if value.is_signed else builder.uitofp(source, target)
-        before, after = source.type.element.width, target.element.width
-        if before == after:
-            return source
-        if before > after:
-            return builder.trunc(source, target)
-        return builder.sext(source, target) if value.is_signed else builder.zext(source, target)
-
-    return result(value, unit), emit
-
-
-@_instruction(_select_lanes)
-def _emit_select(context: Any, mask: Any, a: Any, b: Any) -> Any:
-    return a(mask, a, b), lambda context, builder, signature, arguments: builder.select(*arguments)
-
-
-@_instruction(_fma_lanes)
-def _emit_fma(context: Any, a: Any, b: Any, c: Any) -> Any:
-    # llvm.fma would become a library call for each lane where the target has no such instruction (0.03 of the speed)
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _call(builder, f"llvm.fmuladd.{_suffix(a)}", a.llvm, list(arguments))
-
-    return a(a, b, c), emit
-
-
-def _operator(function: Any, on_floats: str, on_signed: str, on_unsigned: str = "", mask: bool = False) -> None:
-    """Let a Python operator take two vectors of one type."""
-
-    def lanes(a: Any, b: Any) -> Any:
-        raise NotImplementedError("compiled code only")
-
-    lanes.__name__ = function.__name__ + "_lanes"
-
-    @_instruction(lanes)
-    def _emit(context: Any, a: Any, b: Any) -> Any:
-        name = on_floats if a.is_float else on_signed if a.is_signed or not on_unsigned else on_unsigned
-
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            if mask:
-                method, predicate = name.split(" ")
-                return getattr(builder, method)(predicate, *arguments)
-            return getattr(builder, name)(*arguments)
-
-        return (a.of(types.boolean) if mask else a)(a, b), emit
-
-    @_overload(function)
-    def _on_lanes(a: Any, b: Any) -> Any:
-        if isinstance(a, Vec) and a == b:
-            return lambda a, b: lanes(a, b)
+    is_float = a.is_float if isinstance(a, Vec) else a in (types.float32, types.float64)
+    if not (isinstance(a, Vec) or (is_float and a == b == c)):
         return None
+    _require(is_float and a == b == c, f"fma: expected three vectors of one type of floats; got {a}, {b}, {c}")
+    # llvm.fma would become a library call for each lane where the target has no such instruction (0.03 of the speed)
+    name = f"llvm.fmuladd.{_suffix(a)}"
+    return a(a, b, c), lambda builder, *values: _call(builder, name, values[0].type, *values)
 
 
-_operator(operator.add, "fadd", "add")
-_operator(operator.sub, "fsub", "sub")
-_operator(operator.mul, "fmul", "mul")
-_operator(operator.and_, "", "and_")
-_operator(operator.or_, "", "or_")
-_operator(operator.xor, "", "xor")
-_operator(operator.lshift, "", "shl")
-_operator(operator.rshift, "", "ashr", "lshr")
-for _function, _sign in (
-    (operator.lt, "<"),
-    (operator.le, "<="),
-    (operator.gt, ">"),
-    (operator.ge, ">="),
-    (operator.eq, "=="),
+def _operator(function: Any, sign: str = "", **methods: str) -> None:
+    """Let a Python operator take two vectors of one type; `sign`: of a comparison; `methods`: the builder's by kind."""
+
+    @_instruction(function)
+    def _of_two(a: Any, b: Any) -> Any:
+        if not (isinstance(a, Vec) or isinstance(b, Vec)):
+            return None
+        _require(a == b, f"{function.__name__}: expected two vectors of one type; got {a} and {b}")
+        _require(a.kind in methods, f"{function.__name__}: not for {a}")
+        method = methods[a.kind]
+        if sign:
+            return a.of(types.boolean)(a, b), lambda builder, x, y: getattr(builder, method)(sign, x, y)
+        return a(a, b), lambda builder, x, y: getattr(builder, method)(x, y)
+
+
+_operator(operator.add, float="fadd", signed="add", unsigned="add")
+_operator(operator.sub, float="fsub", signed="sub", unsigned="sub")
+_operator(operator.mul, float="fmul", signed="mul", unsigned="mul")
+_operator(operator.and_, signed="and_", unsigned="and_", mask="and_")
+_operator(operator.or_, signed="or_", unsigned="or_", mask="or_")
+_operator(operator.xor, signed="xor", unsigned="xor", mask="xor")
+_operator(operator.lshift, signed="shl", unsigned="shl")
+_operator(operator.rshift, signed="ashr", unsigned="lshr")
+for _function, _sign, _of_floats in (
+    (operator.lt, "<", "fcmp_ordered"),
+    (operator.le, "<=", "fcmp_ordered"),
+    (operator.gt, ">", "fcmp_ordered"),
+    (operator.ge, ">=", "fcmp_ordered"),
+    (operator.eq, "==", "fcmp_ordered"),
+    (operator.ne, "!=", "fcmp_unordered"),  # true for NaN
 ):
-    _operator(_function, f"fcmp_ordered {_sign}", f"icmp_signed {_sign}", f"icmp_unsigned {_sign}", mask=True)
-_operator(operator.ne, "fcmp_unordered !=", "icmp_signed !=", "icmp_unsigned !=", mask=True)  # true for NaN
+    _operator(_function, _sign, float=_of_floats, signed="icmp_signed", unsigned="icmp_unsigned", mask="icmp_unsigned")
 
 
-def _negative_lanes(a: Any) -> Any:
-    raise NotImplementedError("compiled code only")
-
-
-@_instruction(_negative_lanes)
-def _emit_negative(context: Any, a: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fneg(arguments[0]) if a.is_float else builder.neg(arguments[0])
-
-    return a(a), emit
-
-
-@_overload(operator.neg)
+@_instruction(operator.neg)
 def _negative(a: Any) -> Any:
-    if isinstance(a, Vec):
-        return lambda a: _negative_lanes(a)
-    return None
+    if not isinstance(a, Vec):
+        return None
+    _require(a.kind != "mask", f"neg: not for {a}")
+    return a(a), lambda builder, x: builder.fneg(x) if a.is_float else builder.neg(x)
 
 
 # ---- Vectors: CPU only -----------------------------------------------------------------------------------------------
+
+
+def _constant(name: str, lanes: Any) -> int:
+    _require(isinstance(lanes, types.IntegerLiteral), f"{name}: expected a number of lanes known at compile time")
+    return int(lanes.literal_value)
+
+
+def _require_mask(name: str, mask: Any) -> None:
+    fits = isinstance(mask, Vec) and mask.kind == "mask" and mask.lanes <= 64
+    _require(fits, f"{name}: expected a mask of at most 64 lanes; got {mask}")
 
 
 def splat(value: Any, lanes: int) -> Any:
@@ -310,20 +331,19 @@ def splat(value: Any, lanes: int) -> Any:
 
 
 @_instruction(splat)
-def _emit_splat(context: Any, value: Any, lanes: Any) -> Any:
-    count = lanes.literal_value
+def _emit_splat(value: Any, lanes: Any) -> Any:
+    vec = Vec(types.unliteral(value), _constant("splat", lanes))
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        scalar = arguments[0]
-        if value == types.boolean:
-            scalar = builder.trunc(scalar, ir.IntType(1)) if scalar.type.width > 1 else scalar
-        return _splat(builder, scalar, count)
+    def emit(builder: Any, scalar: Any, lanes: Any) -> Any:
+        if vec.kind == "mask" and scalar.type.width > 1:
+            scalar = builder.trunc(scalar, ir.IntType(1))
+        return _splat(builder, scalar, vec.lanes)
 
-    return Vec(types.unliteral(value), count)(value, lanes), emit
+    return vec(vec.element, lanes), emit
 
 
 def splat_line(value: Any) -> Any:
-    """`value` in each lane of a vector that fills a cache line."""
+    """`value`, a number, in each lane of a vector that fills a cache line."""
     return np.full(CACHE_LINE // value.itemsize, value)
 
 
@@ -334,29 +354,30 @@ def _splat_line(value: Any) -> Any:
 
 
 def lane_numbers(reference: Any) -> Any:
-    """0, 1, 2, … in the type of the vector `reference`."""
+    """0, 1, 2, … in the type of the vector `reference`, which is not a mask."""
     return np.arange(len(reference)).astype(reference.dtype)
 
 
 @_instruction(lane_numbers)
-def _emit_lane_numbers(context: Any, reference: Any) -> Any:
-    numbers = [float(lane) if reference.is_float else lane for lane in range(reference.lanes)]
-    return reference(reference), lambda context, builder, signature, arguments: ir.Constant(reference.llvm, numbers)
+def _lane_numbers(reference: Any) -> Any:
+    fits = isinstance(reference, Vec) and reference.kind != "mask"
+    _require(fits, f"lane_numbers: expected a vector of numbers; got {reference}")
+    numbers = ir.Constant(reference.llvm, list(range(reference.lanes)))
+    return reference(reference), lambda builder, vector: numbers
 
 
 def reinterpret(value: Any, unit: Any) -> Any:
-    """The bits of `value` as elements of the type of the scalar `unit`, which is as wide."""
+    """The bits of the vector `value` as elements of the type of the scalar `unit`, which is as wide."""
     return value.view(type(unit))
 
 
 @_instruction(reinterpret)
-def _emit_reinterpret(context: Any, value: Any, unit: Any) -> Any:
+def _reinterpret(value: Any, unit: Any) -> Any:
+    _require(isinstance(value, Vec), f"reinterpret: expected a vector; got {value}")
     result = value.of(unit)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], result.llvm)
-
-    return result(value, unit), emit
+    fits = "mask" not in (value.kind, result.kind) and value.element.bitwidth == result.element.bitwidth
+    _require(fits, f"reinterpret: expected elements of one width; got {value} and {unit}")
+    return result(value, unit), lambda builder, vector, unit: builder.bitcast(vector, result.llvm)
 
 
 def any_lane(mask: Any) -> Any:
@@ -365,23 +386,26 @@ def any_lane(mask: Any) -> Any:
 
 
 @_instruction(any_lane)
-def _emit_any_lane(context: Any, mask: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.bitcast(arguments[0], ir.IntType(mask.lanes))
-        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
-
-    return types.boolean(mask), emit
+def _any_lane(mask: Any) -> Any:
+    _require_mask("any_lane", mask)
+    none = _number(0, mask.lanes)
+    return types.boolean(mask), lambda builder, v: builder.icmp_unsigned("!=", builder.bitcast(v, none.type), none)
 
 
 def lane_bits(mask: Any) -> Any:
-    """The lanes of `mask` as the bits of an int64, lane 0 the lowest."""
+    """The lanes of `mask` as the bits of an int64, lane 0 the lowest.
+
+    Lane 63 is its sign. The twin's int is never negative: ``bits & (bits − 1)`` clears the lowest bit in both.
+    """
     return sum(1 << lane for lane in range(len(mask)) if mask[lane])
 
 
 @_instruction(lane_bits)
-def _emit_lane_bits(context: Any, mask: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.bitcast(arguments[0], ir.IntType(mask.lanes))
+def _lane_bits(mask: Any) -> Any:
+    _require_mask("lane_bits", mask)
+
+    def emit(builder: Any, vector: Any) -> Any:
+        bits = builder.bitcast(vector, ir.IntType(mask.lanes))
         return builder.zext(bits, ir.IntType(64)) if mask.lanes < 64 else bits
 
     return types.int64(mask), emit
@@ -393,90 +417,89 @@ def trailing_zeros(bits: Any) -> Any:
 
 
 @_instruction(trailing_zeros)
-def _emit_trailing_zeros(context: Any, bits: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), emit
+def _trailing_zeros(bits: Any) -> Any:
+    return types.int64(types.int64), lambda builder, value: builder.cttz(value, _number(1, 1))
 
 
-def lower_half(vectors: Any) -> Any:
-    """The first half of the lanes, of each vector of a tuple."""
-    return tuple(vector[: len(vector) // 2] for vector in vectors)
-
-
-def upper_half(vectors: Any) -> Any:
-    """The second half of the lanes, of each vector of a tuple."""
-    return tuple(vector[len(vector) // 2 :] for vector in vectors)
-
-
-def _halves(twin: Any, upper: bool) -> None:
-    @_instruction(twin)
-    def _emit(context: Any, vectors: Any) -> Any:
-        half = Vec(vectors.dtype.element, vectors.dtype.lanes // 2)
-        result = types.UniTuple(half, vectors.count)
-        start = half.lanes if upper else 0
-        chosen = ir.Constant(ir.VectorType(ir.IntType(32), half.lanes), list(range(start, start + half.lanes)))
-
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            whole = cgutils.unpack_tuple(builder, arguments[0])
-            parts = [builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), chosen) for v in whole]
-            return context.make_tuple(builder, result, parts)
-
-        return result(vectors), emit
-
-
-_halves(lower_half, upper=False)
-_halves(upper_half, upper=True)
-
-
-def only_lane(vectors: Any) -> Any:
-    """The scalar of each one-lane vector of a tuple."""
+def first_lane(vectors: Any) -> Any:
+    """The scalar in lane 0 of each vector of a tuple."""
     return tuple(vector[0] for vector in vectors)
 
 
-@_instruction(only_lane)
-def _emit_only_lane(context: Any, vectors: Any) -> Any:
-    result = types.UniTuple(vectors.dtype.element, vectors.count)
+@_instruction(first_lane)
+def _first_lane(vectors: Any) -> Any:
+    _require_vectors("first_lane", vectors)
+    result = types.BaseTuple.from_types([vec.element for vec in vectors])
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        zero = ir.Constant(ir.IntType(32), 0)
-        whole = cgutils.unpack_tuple(builder, arguments[0])
-        return context.make_tuple(builder, result, [builder.extract_element(v, zero) for v in whole])
+    def emit(builder: Any, members: Any) -> Any:
+        return [builder.extract_element(v, _number(0)) for v in cgutils.unpack_tuple(builder, members)]
 
     return result(vectors), emit
+
+
+def _require_vectors(name: str, vectors: Any) -> None:
+    fits = isinstance(vectors, types.BaseTuple) and all(isinstance(v, Vec) and v.kind != "mask" for v in vectors)
+    _require(fits, f"{name}: expected a tuple of vectors of numbers; got {vectors}")
+
+
+def rotated(vectors: Any, by: int) -> Any:
+    """Each vector of a tuple with lane i + `by` in lane i, and its first `by` lanes at the end."""
+    return tuple(np.roll(vector, -by) for vector in vectors)
+
+
+@_instruction(rotated)
+def _rotated(vectors: Any, by: Any) -> Any:
+    _require_vectors("rotated", vectors)
+    shift = _constant("rotated", by)
+
+    def emit(builder: Any, members: Any, by: Any) -> Any:
+        turned = []
+        for v in cgutils.unpack_tuple(builder, members):
+            order = [(lane + shift) % v.type.count for lane in range(v.type.count)]
+            numbers = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+            turned.append(builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), numbers))
+        return turned
+
+    return vectors(vectors, by), emit
 
 
 def lane_merge(merge: Any) -> Any:
     """A function that merges the lanes of a state of 16-lane vectors by ``merge(state, state)``, always in this order.
 
-    Lane i with i + 8, then with i + 4, i + 2, i + 1: as a warp does by shuffles.
+    Lane i with i + 8, then with i + 4, i + 2, i + 1: as a warp does by shuffles. All lanes take part each time, so that
+    `merge` is compiled for one width instead of five, which took as long as everything else.
     """
 
     @inlined
     def merge_lanes(state: Any) -> Any:
-        eight = merge(lower_half(state), upper_half(state))
-        four = merge(lower_half(eight), upper_half(eight))
-        two = merge(lower_half(four), upper_half(four))
-        return only_lane(merge(lower_half(two), upper_half(two)))
+        state = merge(state, rotated(state, 8))
+        state = merge(state, rotated(state, 4))
+        state = merge(state, rotated(state, 2))
+        return first_lane(merge(state, rotated(state, 1)))
 
     return merge_lanes
 
 
-# ---- Memory: CPU only ------------------------------------------------------------------------------------------------
+# ---- Memory: CPU only. `place` is what `memory` gave; indices and counts are in its elements -------------------------
 
 
 def memory(array: Any) -> Any:
-    """Where the elements of a contiguous array stand, for the functions below."""
-    return array.reshape(-1)
+    """Where the elements of a contiguous, aligned array of numbers stand in memory order, for the functions below.
+
+    Compiled code refuses other arrays by their type, which does not tell whether they are aligned.
+    """
+    if not array.flags.forc or not array.flags.aligned or array.dtype.kind not in "fiu":
+        raise ValueError(f"expected a contiguous, aligned array of numbers; got {array.dtype} {array.strides}")
+    return array.reshape(-1, order="A")
 
 
 @_instruction(memory)
-def _emit_memory(context: Any, array: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return cgutils.create_struct_proxy(array)(context, builder, arguments[0]).data
-
-    return types.CPointer(array.dtype)(array), emit
+def _memory(array: Any) -> Any:
+    fits = isinstance(array, types.Array) and array.layout in "CF"
+    fits = fits and array.dtype in _ELEMENTS and array.dtype != types.boolean
+    _require(fits, f"memory: expected a contiguous array of numbers; got {array}")
+    data = default_manager[array].get_field_position("data")
+    return types.CPointer(array.dtype)(array), lambda builder, value: builder.extract_value(value, data)
 
 
 def octets(place: Any) -> Any:
@@ -485,11 +508,9 @@ def octets(place: Any) -> Any:
 
 
 @_instruction(octets)
-def _emit_octets(context: Any, place: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(8).as_pointer())
-
-    return types.CPointer(types.uint8)(place), emit
+def _octets(place: Any) -> Any:
+    result = types.CPointer(types.uint8)
+    return result(place), lambda builder, pointer: builder.bitcast(pointer, ir.IntType(8).as_pointer())
 
 
 def item_bytes(place: Any) -> Any:
@@ -499,163 +520,185 @@ def item_bytes(place: Any) -> Any:
 
 @_overload(item_bytes)
 def _item_bytes(place: Any) -> Any:
-    size = place.dtype.bitwidth // 8
+    size = _size(place)
     return lambda place: size
 
 
-def _pointer(builder: Any, place: Any, index: Any) -> Any:
-    return builder.gep(place, [index])
+def _size(place: Any) -> int:
+    return int(place.dtype.bitwidth) // 8
+
+
+def _place(name: str, place: Any, *indices: Any) -> None:
+    """Refuse what is not a place and its indices."""
+    _require(isinstance(place, types.CPointer), f"{name}: expected what memory(array) gives; got {place}")
+    fits = all(isinstance(index, types.Integer) for index in indices)
+    _require(fits, f"{name}: expected integers for indices and counts; got {', '.join(map(str, indices))}")
+
+
+def _span(place: Any, index: Any, count: int) -> slice:
+    """The twins' access to `count` elements, which must lie in the array."""
+    start, stop = int(index), int(index) + max(count, 0)
+    if stop > start and not (start >= 0 and stop <= place.size):
+        raise IndexError(f"elements {start} to {stop} of a place with {place.size}")
+    return slice(start, stop)
+
+
+def _pointer(builder: Any, place: Any, index: Any, kind: ir.Type) -> Any:
+    return builder.bitcast(builder.gep(place, [index]), kind.as_pointer())
 
 
 def load(place: Any, index: Any, lanes: int) -> Any:
-    """`lanes` consecutive elements from `index` on."""
-    return place[index : index + lanes].copy()
+    """`lanes` consecutive elements from `index` on, all of which are read."""
+    return place[_span(place, index, lanes)].copy()
 
 
 @_instruction(load)
-def _emit_load(context: Any, place: Any, index: Any, lanes: Any) -> Any:
-    vec = Vec(place.dtype, lanes.literal_value)
+def _load(place: Any, index: Any, lanes: Any) -> Any:
+    _place("load", place, index)
+    vec = Vec(place.dtype, _constant("load", lanes))
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(builder, arguments[0], arguments[1])
-        loaded = builder.load(builder.bitcast(pointer, vec.llvm.as_pointer()))
-        loaded.align = place.dtype.bitwidth // 8
+    def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> Any:
+        loaded = builder.load(_pointer(builder, place_, index, vec.llvm))
+        loaded.align = _size(place)
         return loaded
 
     return vec(place, types.intp, lanes), emit
 
 
-def load_line(place: Any, index: Any) -> Any:
-    """As many consecutive elements from `index` on as fill a cache line."""
-    return place[index : index + CACHE_LINE // place.itemsize].copy()
-
-
-@_overload(load_line)
-def _load_line(place: Any, index: Any) -> Any:
-    lanes = types.literal(CACHE_LINE * 8 // place.dtype.bitwidth).literal_value
-    return lambda place, index: load(place, index, lanes)
-
-
-def _first_lanes(builder: Any, count: Any, lanes: int) -> Any:
-    most = ir.Constant(count.type, lanes)
+def _masked(builder: Any, name: str, vec: Vec, count: Any, *values: Any) -> Any:
+    """What LLVM's masked operation gives for the first `count` lanes, for none of them if `count` is negative."""
+    most = ir.Constant(count.type, vec.lanes)
     count = builder.select(builder.icmp_signed("<", count, most), count, most)
     count = builder.trunc(count, ir.IntType(32))  # one comparison of a register's width instead of two
-    numbers = ir.Constant(ir.VectorType(count.type, lanes), list(range(lanes)))
-    return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
+    numbers = ir.Constant(ir.VectorType(count.type, vec.lanes), list(range(vec.lanes)))
+    mask = builder.icmp_signed("<", numbers, _splat(builder, count, vec.lanes))
+    alignment = _number(vec.element.bitwidth // 8)
+    if name.startswith("store"):
+        return _call(builder, f"llvm.masked.{name}", ir.VoidType(), *values, alignment, mask)
+    others = ir.Constant(vec.llvm, [_lowest(np.dtype(str(vec.element)))] * vec.lanes)
+    return _call(builder, f"llvm.masked.{name}", vec.llvm, *values, alignment, mask, others)
 
 
 def _lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def _lowest_lanes(vec: Vec) -> Any:
-    lowest = float("-inf") if vec.is_float else vec.element.minval
-    return ir.Constant(vec.llvm, [lowest] * vec.lanes)
-
-
 def load_first(place: Any, index: Any, count: Any, lanes: int) -> Any:
-    """`count` ≥ 0 consecutive elements from `index` on in the first lanes.
+    """`count` consecutive elements from `index` on in the first lanes; none if `count` ≤ 0, all if it is ≥ `lanes`.
 
     The memory of the other lanes is not read; they hold the lowest value of the type (−∞, the least integer).
     """
+    count = max(0, min(int(count), lanes))
     vector = np.full(lanes, _lowest(place.dtype), place.dtype)
-    count = min(int(count), lanes)
-    vector[:count] = place[index : index + count]
+    vector[:count] = place[_span(place, index, count)]
     return vector
 
 
 @_instruction(load_first)
-def _emit_load_first(context: Any, place: Any, index: Any, count: Any, lanes: Any) -> Any:
-    vec = Vec(place.dtype, lanes.literal_value)
+def _load_first(place: Any, index: Any, count: Any, lanes: Any) -> Any:
+    _place("load_first", place, index, count)
+    vec = Vec(place.dtype, _constant("load_first", lanes))
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(builder, arguments[0], arguments[1])
-        pointer = builder.bitcast(pointer, vec.llvm.as_pointer())
-        mask = _first_lanes(builder, arguments[2], vec.lanes)
-        align = ir.Constant(ir.IntType(32), place.dtype.bitwidth // 8)
-        return _call(builder, f"llvm.masked.load.{_suffix(vec)}.p0", vec.llvm, [pointer, align, mask, _lowest_lanes(vec)])
+    def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
+        pointer = _pointer(builder, place_, index, vec.llvm)
+        return _masked(builder, f"load.{_suffix(vec)}.p0", vec, count, pointer)
 
     return vec(place, types.intp, types.intp, lanes), emit
 
 
+def load_line(place: Any, index: Any, count: Any) -> Any:
+    """As `load_first`, with as many lanes as fill a cache line."""
+    return load_first(place, index, count, CACHE_LINE // place.itemsize)
+
+
+@_overload(load_line)
+def _load_line(place: Any, index: Any, count: Any) -> Any:
+    lanes = CACHE_LINE // _size(place)
+    return lambda place, index, count: load_first(place, index, count, lanes)
+
+
 def gather(place: Any, index: Any, stride: Any, count: Any, lanes: int) -> Any:
-    """As `load_first`, of the elements `index`, `index` + `stride`, `index` + 2·`stride`, …"""
+    """As `load_first`, of the elements `index`, `index` + `stride`, `index` + 2·`stride`, … and no others.
+
+    `stride` may be negative or zero.
+    """
     vector = np.full(lanes, _lowest(place.dtype), place.dtype)
     for lane in range(min(int(count), lanes)):
-        vector[lane] = place[index + lane * stride]
+        vector[lane] = place[_span(place, index + lane * stride, 1)][0]
     return vector
 
 
 @_instruction(gather)
-def _emit_gather(context: Any, place: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
-    vec = Vec(place.dtype, lanes.literal_value)
+def _gather(place: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
+    _place("gather", place, index, stride, count)
+    vec = Vec(place.dtype, _constant("gather", lanes))
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = arguments[0]
-        indices = ir.VectorType(ir.IntType(64), vec.lanes)
-        steps = builder.mul(_splat(builder, arguments[2], vec.lanes), ir.Constant(indices, list(range(vec.lanes))))
-        places = builder.add(_splat(builder, arguments[1], vec.lanes), steps)
-        width = ir.Constant(indices, [place.dtype.bitwidth // 8] * vec.lanes)
-        base = _splat(builder, builder.ptrtoint(data, ir.IntType(64)), vec.lanes)
-        addresses = builder.add(base, builder.mul(places, width))
-        pointers = builder.inttoptr(addresses, ir.VectorType(data.type, vec.lanes))
-        mask = _first_lanes(builder, arguments[3], vec.lanes)
-        align = ir.Constant(ir.IntType(32), place.dtype.bitwidth // 8)
-        name = f"llvm.masked.gather.{_suffix(vec)}.v{vec.lanes}p0"
-        return _call(builder, name, vec.llvm, [pointers, align, mask, _lowest_lanes(vec)])
+    def emit(builder: Any, place_: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
+        first = builder.ptrtoint(builder.gep(place_, [index]), stride.type)
+        steps = ir.Constant(ir.VectorType(stride.type, vec.lanes), [lane * _size(place) for lane in range(vec.lanes)])
+        addresses = builder.mul(_splat(builder, stride, vec.lanes), steps)
+        addresses = builder.add(_splat(builder, first, vec.lanes), addresses)
+        pointers = builder.inttoptr(addresses, ir.VectorType(place_.type, vec.lanes))
+        return _masked(builder, f"gather.{_suffix(vec)}.v{vec.lanes}p0", vec, count, pointers)
 
     return vec(place, types.intp, types.intp, types.intp, lanes), emit
 
 
 def store(place: Any, index: Any, vector: Any) -> None:
     """Write all lanes to consecutive elements from `index` on."""
-    place[index : index + len(vector)] = vector
+    place[_span(place, index, len(vector))] = vector
 
 
 def store_streaming(place: Any, index: Any, vector: Any) -> None:
     """As `store`, past the caches: whole lines are written without being read first.
 
-    The address must be a multiple of the vector's size. `stream_fence` must follow before another thread reads.
+    The address must be a multiple of the vector's size: compiled code that breaks this is stopped by the processor, the
+    twin raises ValueError. `stream_fence` must follow before another thread reads.
     """
-    place[index : index + len(vector)] = vector
+    span = _span(place, index, len(vector))
+    if (place.ctypes.data + span.start * place.itemsize) % vector.nbytes:
+        raise ValueError(f"element {span.start} is not aligned to {vector.nbytes} bytes")
+    place[span] = vector
 
 
-def _stores(twin: Any, streaming: bool) -> None:
-    @_instruction(twin)
-    def _emit(context: Any, place: Any, index: Any, vector: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = _pointer(builder, arguments[0], arguments[1])
-            stored = builder.store(arguments[2], builder.bitcast(pointer, vector.llvm.as_pointer()))
-            stored.align = place.dtype.bitwidth // 8
+def _stored(name: str, place: Any, vector: Any, *indices: Any) -> None:
+    _place(name, place, *indices)
+    fits = isinstance(vector, Vec) and vector.element == place.dtype
+    _require(fits, f"{name}: expected a vector of {place.dtype}; got {vector}")
+
+
+def _store_operation(operation: Any, streaming: bool) -> None:
+    @_instruction(operation)
+    def _store(place: Any, index: Any, vector: Any) -> Any:
+        _stored(operation.__name__, place, vector, index)
+
+        def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> None:
+            stored = builder.store(lanes, _pointer(builder, place_, index, vector.llvm))
+            stored.align = _size(place)
             if streaming:
                 stored.align *= vector.lanes
-                flag = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-                stored.set_metadata("nontemporal", flag)
-            return context.get_dummy_value()
+                stored.set_metadata("nontemporal", builder.module.add_metadata([_number(1)]))
 
         return types.void(place, types.intp, vector), emit
 
 
-_stores(store, streaming=False)
-_stores(store_streaming, streaming=True)
+_store_operation(store, streaming=False)
+_store_operation(store_streaming, streaming=True)
 
 
 def store_first(place: Any, index: Any, vector: Any, count: Any) -> None:
-    """Write the first `count` lanes; other memory is not touched."""
+    """Write the first `count` lanes, none if `count` ≤ 0, all if it is as many or more; other memory is not touched."""
     count = max(0, min(int(count), len(vector)))
-    place[index : index + count] = vector[:count]
+    place[_span(place, index, count)] = vector[:count]
 
 
 @_instruction(store_first)
-def _emit_store_first(context: Any, place: Any, index: Any, vector: Any, count: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(builder, arguments[0], arguments[1])
-        pointer = builder.bitcast(pointer, vector.llvm.as_pointer())
-        align = ir.Constant(ir.IntType(32), place.dtype.bitwidth // 8)
-        mask = _first_lanes(builder, arguments[3], vector.lanes)
-        values = [arguments[2], pointer, align, mask]
-        _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(), values)
-        return context.get_dummy_value()
+def _store_first(place: Any, index: Any, vector: Any, count: Any) -> Any:
+    _stored("store_first", place, vector, index, count)
+
+    def emit(builder: Any, place_: Any, index: Any, lanes: Any, count: Any) -> None:
+        pointer = _pointer(builder, place_, index, vector.llvm)
+        _masked(builder, f"store.{_suffix(vector)}.p0", vector, count, lanes, pointer)
 
     return types.void(place, types.intp, vector, types.intp), emit
 
@@ -665,26 +708,23 @@ def stream_fence() -> None:
 
 
 @_instruction(stream_fence)
-def _emit_stream_fence(context: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.fence("seq_cst")  # on x86 a full fence, which orders streaming stores too; portable
-        return context.get_dummy_value()
-
-    return types.void(), emit
+def _stream_fence() -> Any:
+    # on x86 a full fence, which orders streaming stores too; portable
+    return types.void(), lambda builder: builder.fence("seq_cst")
 
 
 def prefetch(place: Any, index: Any) -> None:
-    """Hint that element `index` will be read; it may lie outside the place."""
+    """Hint that element `index` will be read; nothing is read, and it may lie outside the place."""
 
 
 @_instruction(prefetch)
-def _emit_prefetch(context: Any, place: Any, index: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(builder, arguments[0], arguments[1])
-        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        read, keep, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, keep, data])
-        return context.get_dummy_value()
+def _prefetch(place: Any, index: Any) -> Any:
+    _place("prefetch", place, index)
+
+    def emit(builder: Any, place_: Any, index: Any) -> None:
+        pointer = _pointer(builder, place_, index, ir.IntType(8))
+        read, keep, data = _number(0), _number(3), _number(1)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, read, keep, data)
 
     return types.void(place, types.intp), emit
 
@@ -695,10 +735,11 @@ def bytes_past_line(place: Any, index: Any) -> Any:
 
 
 @_instruction(bytes_past_line)
-def _emit_bytes_past_line(context: Any, place: Any, index: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(builder, arguments[0], arguments[1])
-        address = builder.ptrtoint(pointer, ir.IntType(64))
-        return builder.and_(address, ir.Constant(ir.IntType(64), CACHE_LINE - 1))
+def _bytes_past_line(place: Any, index: Any) -> Any:
+    _place("bytes_past_line", place, index)
+
+    def emit(builder: Any, place_: Any, index: Any) -> Any:
+        address = builder.ptrtoint(builder.gep(place_, [index]), ir.IntType(64))
+        return builder.and_(address, _number(CACHE_LINE - 1, 64))
 
     return types.int64(place, types.intp), emit

@@ -63,7 +63,8 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     if is_on_gpu(images):
         from fastcoord.decode._onehot import cuda
 
-        return cuda.onehot(images, axes, out)
+        decoded: Decoded = cuda.onehot(images, axes, out)
+        return decoded
     images = pixel_array("images", images)
     read = maps("images", images, axes)
     dtype = np.float64 if images.dtype == np.float64 else np.float32

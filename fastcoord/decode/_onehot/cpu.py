@@ -1,8 +1,9 @@
 """Who visits which pixel of a one-hot image on the CPU.
 
-Where the columns of a map stand side by side it is read in pages of 64 cache lines. First one OR tells which of a page's
-lines are not zero; zero lines contribute exactly nothing. Then a page without a zero chunk is absorbed as a whole, row by
-row; of any other page only the lines that are not zero.
+Where the columns of a map stand side by side, its bytes are searched for what is not zero, in pages of 64 cache lines:
+zero bits contribute exactly nothing. A page without a zero chunk is absorbed as a whole, sixteen pixels at a time. Of
+any other page only the lines that are not zero are looked at, and a line with one hot pixel costs that pixel alone.
+Large maps are cut into bands of rows, by their shape, so that all threads help and the result does not depend on them.
 """
 
 from typing import Any
@@ -47,13 +48,13 @@ from fastcoord.decode._onehot.formula import (
 
 LANES = 16
 PLAIN = 16  # vectors added without keeping the rest
-EXACT = 4096  # width up to which such sums of 16 responses to bytes are exact in float32
+EXACT = 4096  # width and height up to which such sums of responses to bytes are exact in float32
 LINES = 8  # cache lines in a chunk
-CHUNKS = 8  # chunks in a page
 CHUNK = LINES * CACHE_LINE
+CHUNKS = 8  # chunks in a page
 PAGE = CHUNKS * CHUNK
+RUN = 4  # pages absorbed at once where one has no zero chunk
 AHEAD = 4096  # bytes between a line that is read and one that is prefetched
-TRUST = 3  # pages absorbed unseen after one that had no zero chunk
 BAND = 1 << 18  # pixels in a band
 
 _merge_lanes = lane_merge(merge)
@@ -112,7 +113,9 @@ def _absorb_rows(state: Any, place: Any, at: int, row: int, rows: int, columns: 
 
 
 @inlined
-def _absorb_pixels(state: Any, place: Any, at: int, pixel: int, pixels: int, columns: int, height: Any, width: Any) -> Any:
+def _absorb_pixels(
+    state: Any, census: Any, place: Any, at: int, pixel: int, pixels: int, columns: int, height: Any, width: Any
+) -> Any:
     """`pixels` contiguous pixels from number `pixel` of the map on, which is element `at`."""
     row = pixel // columns
     column = pixel - row * columns
@@ -131,17 +134,13 @@ def _absorb_pixels(state: Any, place: Any, at: int, pixel: int, pixels: int, col
             if column == columns:
                 row += 1
                 column = 0
-    return state
-
-
-@inlined
-def _count_pixels(state: Any, census: Any, place: Any, at: int, pixels: int, unit: Any) -> Any:
-    """The census after `pixels` contiguous pixels from element `at` on, which are in the state already."""
-    if any_lane(is_settled(state, census)):
-        return census
-    for k in range(0, pixels, LANES):
-        census = count(census, convert(load_first(place, at + k, pixels - k, LANES), unit))
-    return census
+    done = 0
+    while done < pixels and not any_lane(is_settled(state, census)):
+        some = min(pixels - done, LANES * PLAIN)
+        for k in range(done, done + some, LANES):
+            census = count(census, convert(load_first(place, at + k, pixels - k, LANES), width))
+        done += some
+    return state, census
 
 
 @inlined
@@ -156,16 +155,28 @@ def _is_zero(lines: Any, at: int) -> Any:
 
 
 @inlined
-def _find_lines(lines: Any, at: int, chunks: int) -> Any:
-    """The lines of a page of `chunks` chunks, from byte `at` on, that are not zero, as bits.
+def _next_page(lines: Any, at: int, end: int) -> Any:
+    """Where the first page that is not zero begins, of the bytes from `at` to `end`; its chunks; as bits, those not zero.
 
-    Or, first, whether no chunk is zero (then the bits are 0).     No branch depends on where in its chunk a hot pixel lies: that cannot be predicted.
+    The last page of a map may have fewer chunks. Where there is no more chunk: what is left after the last, 0 and 0. No
+    branch depends on where in its page a hot pixel lies, which cannot be predicted.
     """
-    found = 0
-    for c in range(chunks):
-        found |= (0 if _is_zero(lines, at + c * CHUNK) else 1) << c
-    if found == (1 << chunks) - 1:
-        return True, 0
+    chunks, found = 0, 0
+    while at + CHUNK <= end:
+        chunks = min((end - at) // CHUNK, CHUNKS)
+        for c in range(chunks):
+            for line in range(LINES):
+                prefetch(lines, at + c * CHUNK + line * CACHE_LINE + AHEAD)
+            found |= (0 if _is_zero(lines, at + c * CHUNK) else 1) << c
+        if found != 0:
+            break
+        at += chunks * CHUNK
+    return at, chunks, found
+
+
+@inlined
+def _lines_of_chunks(lines: Any, at: int, found: int) -> Any:
+    """The lines that are not zero, as bits, in the `found` chunks of the page from byte `at` on."""
     zero = splat(np.uint8(0), 64)
     bits = 0
     while found != 0:
@@ -174,76 +185,96 @@ def _find_lines(lines: Any, at: int, chunks: int) -> Any:
         for line in range(LINES):
             is_found = any_lane(load(lines, at + c * CHUNK + line * CACHE_LINE, 64) != zero)
             bits |= (1 if is_found else 0) << (c * LINES + line)
-    return False, bits
+    return bits
 
 
 @inlined
-def _prefetch(lines: Any, at: int, count: int) -> None:
-    for line in range(count):
-        prefetch(lines, at + line * CACHE_LINE + AHEAD)
+def _lines_of_rest(lines: Any, at: int, end: int) -> Any:
+    """The lines not zero, as bits, in the bytes from `at` to `end`, less than a chunk; and whether any line is zero."""
+    zero = splat(np.uint8(0), 64)
+    bits = 0
+    has_zero = False
+    for line in range(at, end, CACHE_LINE):
+        if any_lane(load_first(lines, line, end - line, 64) != zero):
+            bits |= 1 << ((line - at) // CACHE_LINE)
+        else:
+            has_zero = True
+    return bits, has_zero
 
 
 @inlined
-def _band(
-    place: Any, start: int, row_stride: int, column_stride: int, first_row: int, rows: int, columns: int, height: Any, width: Any
+def _adjacent_band(
+    place: Any,
+    start: int,
+    row_stride: int,
+    column_stride: int,
+    first_row: int,
+    rows: int,
+    columns: int,
+    height: Any,
+    width: Any,
 ) -> Any:
-    """The state and the census of `rows` rows of a map whose first pixel is element `start`."""
+    """The state and the census of `rows` rows of a map whose first pixel is element `start`; `column_stride` is 1."""
     unit = width
-    zero = splat(unit - unit, LANES)
-    state, census = nothing(zero), nobody(zero)
-    few, few_census = nothing(unit - unit), nobody(unit - unit)
+    nil = unit - unit
+    state, census = nothing(splat(nil, LANES)), nobody(splat(nil, LANES))  # of what was absorbed as vectors
+    few, few_census = nothing(nil), nobody(nil)  # of single pixels
+    is_vector_used = False
     lines = octets(place)
     size = item_bytes(place)
     line_pixels = CACHE_LINE // size
-    if row_stride == columns:  # one stretch of all rows
-        stretches, length = 1, rows * columns
-    else:
-        stretches, length = rows, columns
-    is_dense = False
-    for stretch in range(stretches):
+    chunk_pixels, page_pixels = CHUNK // size, PAGE // size
+    is_whole = row_stride == columns  # one stretch of memory
+    length = rows * columns if is_whole else columns
+    for stretch in range(1 if is_whole else rows):
         at = start + (first_row + stretch) * row_stride
-        pixel = (first_row + stretch) * columns
-        done = 0
-        trusted = 0
-        while done < length:
-            chunks = min((length - done) * size // CHUNK, CHUNKS)
-            pixels = chunks * LINES * line_pixels if chunks > 0 else length - done
-            place_of_line = (at + done) * size
-            _prefetch(lines, place_of_line, chunks * LINES)
-            found = 0
-            if trusted > 0:
-                trusted -= 1
+        end = at + length
+        pixel = (first_row + stretch) * columns - at  # the number in the map of element 0
+        while at < end:
+            next_at, chunks, found = _next_page(lines, at * size, end * size)
+            has_zero = next_at > at * size
+            at = next_at // size
+            bits = 0
+            if found == 0:  # less than a chunk is left
+                pixels = end - at
+                bits, has_zero_line = _lines_of_rest(lines, next_at, end * size)
+                has_zero = has_zero or has_zero_line
+                is_full = not has_zero_line
+            elif found == (1 << chunks) - 1:
+                pixels = (
+                    min((end - at) // page_pixels, RUN) * page_pixels if chunks == CHUNKS else chunks * chunk_pixels
+                )
                 is_full = True
             else:
-                is_full, found = _find_lines(lines, place_of_line, chunks)
-                trusted = TRUST if is_full else 0
+                pixels = chunks * chunk_pixels
+                bits = _lines_of_chunks(lines, next_at, found)
+                has_zero = True
+                is_full = False
             if is_full:
-                state = _absorb_pixels(state, place, at + done, pixel + done, pixels, columns, height, width)
-                census = _count_pixels(state, census, place, at + done, pixels, unit)
-                is_dense = True
-            else:
+                state, census = _absorb_pixels(state, census, place, at, pixel + at, pixels, columns, height, width)
+                is_vector_used = True
+                bits = 0
+            if has_zero:
                 few = absorb_zero(few)
-            while found != 0:
-                here = done + trailing_zeros(found) * line_pixels
-                found &= found - 1
-                values = load_line(place, at + here)
-                hot = lane_bits(matters(values))
+            while bits != 0:
+                here = at + trailing_zeros(bits) * line_pixels
+                bits &= bits - 1
+                some = min(line_pixels, end - here)
+                hot = lane_bits(matters(load_line(place, here, some)))
                 if hot != 0 and hot & (hot - 1) == 0:
                     here += trailing_zeros(hot)
                     row = (pixel + here) // columns
-                    column = pixel + here - row * columns
-                    value = convert(place[at + here], unit)
-                    few = merge(
-                        few,
-                        absorb(nothing(unit - unit), value, convert(column, unit), convert(row, unit), width, height),
-                    )
+                    x, y = convert(pixel + here - row * columns, unit), convert(row, unit)
+                    value = convert(place[here], unit)
+                    few = merge(few, absorb(nothing(nil), value, x, y, width, height))
                     few_census = count(few_census, value)
                 else:
-                    state = _absorb_pixels(state, place, at + here, pixel + here, line_pixels, columns, height, width)
-                    census = _count_pixels(state, census, place, at + here, line_pixels, unit)
-                    is_dense = True
-            done += pixels
-    if is_dense:
+                    state, census = _absorb_pixels(
+                        state, census, place, here, pixel + here, some, columns, height, width
+                    )
+                    is_vector_used = True
+            at += pixels
+    if is_vector_used:
         few = merge(few, _merge_lanes(state))
         few_census = merge_census(few_census, _merge_census_lanes(census))
     return few, few_census
@@ -251,7 +282,15 @@ def _band(
 
 @inlined
 def _scattered_band(
-    place: Any, start: int, row_stride: int, column_stride: int, first_row: int, rows: int, columns: int, height: Any, width: Any
+    place: Any,
+    start: int,
+    row_stride: int,
+    column_stride: int,
+    first_row: int,
+    rows: int,
+    columns: int,
+    height: Any,
+    width: Any,
 ) -> Any:
     """As `_band`, where the columns do not stand side by side."""
     unit = width
@@ -292,7 +331,7 @@ def _decoder(band: Any) -> Kernel:
         height, width = convert(rows, unit), convert(columns, unit)
         bands = (rows + band_rows - 1) // band_rows
         for index in prange(maps * bands):
-            task = np.int64(index)
+            task: Any = np.int64(index)  # an unsigned index would make floats of differences
             i = task // bands
             first_row = (task - i * bands) * band_rows
             outer = i // inner_count
@@ -326,13 +365,13 @@ def _decoder(band: Any) -> Kernel:
     return kernel(decode)
 
 
-_adjacent, _scattered = _decoder(_band), _decoder(_scattered_band)
+_adjacent, _scattered = _decoder(_adjacent_band), _decoder(_scattered_band)
 
 
 def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
     """Decode maps into flat arrays; `maps`: as `_arrays.maps` describes them."""
     size, width, height = maps.memory.itemsize, maps.width, maps.height
-    is_double = size > 1 and maps.memory.dtype != np.float32 or size == 1 and max(width, height) > EXACT
+    is_double = max(width, height) > EXACT if size == 1 else maps.memory.dtype != np.float32
     unit = np.float64(1) if is_double else np.float32(1)
     band_rows = min(max(BAND // width, 1), height)
     bands = -(-height // band_rows)

@@ -1,9 +1,9 @@
 """The post's network at a pixel: relu(W·a − column), relu(H·a − row), and the two sums.
 
-A state is (sum of x responses, its rest, sum of y responses, its rest, largest pixel). The rests are what rounding took
-from the sums, so that they are as good as sums in twice the precision (Knuth, TAOCP 2, 4.2.2, theorem B): exact for bytes.
-A census is (smallest hot pixel, number of hot pixels), which tells the status. "Hot" is greater than zero: no other pixel
-passes the rectification. The number is only compared with 0 and 1, so a float that stops at 2²⁴ will do.
+A state is (sum of x responses, its rest, sum of y responses, its rest, largest pixel). The rests are what rounding
+took from the sums, which so are as good as in twice the precision (Knuth, TAOCP 2, 4.2.2, theorem B): exact for bytes.
+A census is (smallest hot pixel, number of hot pixels), which tells the status. "Hot" is greater than zero: no other
+pixel passes the rectification. The number is only compared with 0 and 1, so a float that stops at 2²⁴ will do.
 """
 
 from typing import Any
@@ -112,7 +112,7 @@ def _readout(limit: Any, total: Any, rest: Any) -> Any:
 
 @inlined
 def finish(state: Any, census: Any, width: Any, height: Any) -> Any:
-    """x = W − Σ, y = H − Σ, the largest pixel, and the status bits."""
+    """W − Σ, which is x, and H − Σ, which is y; the largest pixel; the status bits."""
     sum_x, rest_x, sum_y, rest_y, largest = state
     smallest, hot = census
     one = like(hot, 1)

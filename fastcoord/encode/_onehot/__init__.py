@@ -104,8 +104,8 @@ def onehot(
         if outside >= 0:
             where = np.unravel_index(outside, batch) if batch else ()
             raise ValueError(
-                f"xy: expected points within half a pixel of a {height} × {width} canvas (H × W), or return_weight=True; "
-                f"got {points[where].tolist()} at index {tuple(map(int, where))}"
+                f"xy: expected points within half a pixel of a canvas of height {height} and width {width}, or "
+                f"return_weight=True; got {points[where].tolist()} at index {tuple(map(int, where))}"
             )
     if math.prod(batch):
         written = flat(weight)

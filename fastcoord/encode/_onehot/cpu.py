@@ -34,7 +34,7 @@ STREAM = 1 << 18  # bytes from which the output is written past the caches
 
 
 @inlined
-def _fill(place: Any, start: int, count: int, hot: int, value: Any, is_streamed: bool) -> None:
+def _fill(place: Any, start: int, count: int, hot: Any, value: Any, is_streamed: bool) -> None:
     """`count` ≥ 0 elements from `start` on: zeros, but `value` at element `hot` if that is one of them."""
     size = item_bytes(place)
     lines = octets(place)
@@ -91,7 +91,7 @@ def _encode(
     bands = (rows + rows_in_task - 1) // rows_in_task
     groups = (maps + maps_in_task - 1) // maps_in_task
     for index in prange(groups * bands):
-        task = np.int64(index)
+        task: Any = np.int64(index)  # an unsigned index would make floats of differences
         group = task // bands
         first_row = (task - group * bands) * rows_in_task
         last_row = min(first_row + rows_in_task, rows)

@@ -15,7 +15,7 @@ def nearest(position: Any, extent: Any) -> Any:
     """floor(position + ½), or NOWHERE if that is none of `extent` pixels, as for NaN."""
     if not (position >= like(position, -0.5) and position < like(position, extent)):
         return NOWHERE
-    whole = np.int64(position)  # the part after the point is dropped: 0 for −0.5 too
+    whole: Any = np.int64(position)  # the part after the point is dropped: 0 for −0.5 too
     # position + ½ itself would round 0.49999997 up to 1
     pixel = whole + (1 if position - like(position, whole) >= like(position, 0.5) else 0)
     return pixel if pixel < extent else NOWHERE

@@ -1,0 +1,100 @@
+"""What must be reached, as data: `report` shows every goal beside what was measured."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench import startup
+from bench.throughput import OUT
+from bench.workloads import ONE_HOT, RANDOM
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """At least this fraction of the ceiling, with ``out=``, on each of these workloads."""
+
+    at_least: float
+    operation: str
+    labels: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    content: str = ONE_HOT
+
+    def applies(self, row: dict[str, Any]) -> bool:
+        return (
+            row["operation"] == self.operation
+            and row["workload"] in self.labels
+            and row["dtype"] in self.dtypes
+            and row["content"] == self.content
+        )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A time, or a ratio of times, that is at most this."""
+
+    at_most: float
+    unit: str
+    title: str
+    benchmark: str  # "latency" or "startup"
+    call: str
+    minus: str | None = None  # the call whose time is subtracted
+    over: str | None = None  # the call by whose time it is divided
+
+    def measured(self, times: dict[str, Any]) -> float | None:
+        """The figure, in `unit`, or None if it was not measured."""
+        if any(name is not None and name not in times for name in (self.call, self.minus, self.over)):
+            return None
+        figure = times[self.call]["median"]
+        if self.minus is not None:
+            figure -= times[self.minus]["median"]
+        if self.over is not None:
+            figure /= times[self.over]["median"]
+        return float(figure * {"µs": 1e6, "s": 1, "×": 1}[self.unit])
+
+
+_BATCHES = ("N5", "N1")
+
+FRACTIONS = (
+    Fraction(0.95, "decode.onehot", _BATCHES, ("float32",)),
+    Fraction(0.9, "decode.onehot", _BATCHES, ("uint8", "bool")),
+    Fraction(0.85, "decode.onehot", _BATCHES, ("float32",), RANDOM),
+    Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
+)
+
+LIMITS = (
+    *(
+        Limit(
+            10, "µs", f"`{operation}`, one 64×64 image{', `out=`' if given else ''}", "latency", f"{operation}{given}"
+        )
+        for operation in startup.FIRST_RESULTS
+        for given in ("", f", {OUT}")
+    ),
+    Limit(1.3, "×", "`import fastcoord`, against `import numba`", "startup", startup.FASTCOORD, over=startup.NUMBA),
+    *(
+        Limit(
+            0.6,
+            "s",
+            f"import and first result of `{operation}` ({size} kernel), warm cache, beyond `import numba`",
+            "startup",
+            startup.first_result(operation, size, startup.WARM),
+            minus=startup.NUMBA,
+        )
+        for operation in startup.FIRST_RESULTS
+        for size in startup.SIZES
+    ),
+    *(
+        Limit(
+            4,
+            "s",
+            f"import and first result of `{operation}` ({size} kernel), cold cache",
+            "startup",
+            startup.first_result(operation, size, startup.COLD),
+        )
+        for operation in startup.FIRST_RESULTS
+        for size in startup.SIZES
+    ),
+)
+
+
+def fraction(row: dict[str, Any]) -> float | None:
+    """The fraction of the ceiling that a throughput benchmark must reach, if any."""
+    return next((goal.at_least for goal in FRACTIONS if goal.applies(row)), None)

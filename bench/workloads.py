@@ -1,0 +1,137 @@
+"""What is measured: arrays that are the same in every run.
+
+The shapes: all images of the post and of the CoordConv paper's data set, batches of keypoint heatmaps as pose
+estimation has them (D1, D2, D4), and one large map.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEED = 20180724
+BORDER = 8  # pixels that a crop leaves out on each side
+
+SHAPES = {
+    "N5": (16384, 64, 64),
+    "N1": (3136, 64, 64),
+    "D1": (64, 17, 64, 48),
+    "D2": (32, 133, 96, 72),
+    "D4": (64, 98, 64, 64),
+    "post": (7000, 70, 100),
+    "D6": (1, 4096, 4096),
+}
+ONE_HOT, RANDOM, NEGATIVE, CROP, NHWC = "one-hot", "random", "negative background", "strided crop", "NHWC"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An array of maps: its logical shape (..., H, W), what is in it and how it lies in memory."""
+
+    label: str
+    dtype: str = "float32"
+    content: str = ONE_HOT
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return SHAPES[self.label]
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        return self.shape[-2], self.shape[-1]
+
+    @property
+    def maps(self) -> int:
+        return math.prod(self.shape[:-2])
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        return (1, 2) if self.content == NHWC else (-2, -1)
+
+    @property
+    def size(self) -> str:
+        """The shape in words."""
+        return "×".join(map(str, self.shape))
+
+    def __str__(self) -> str:
+        return f"{self.size} {self.dtype} {self.content}"
+
+    def _random(self) -> np.random.Generator:
+        return np.random.default_rng((SEED, *self.shape))
+
+    def points(self) -> NDArray[np.float32]:
+        """(..., 2) points in pixels, float32, each the centre of a pixel."""
+        height, width = self.canvas
+        random, batch = self._random(), self.shape[:-2]
+        x, y = random.integers(width, size=batch), random.integers(height, size=batch)
+        return np.stack([x, y], axis=-1).astype(np.float32)
+
+    def blank(self, value: float = 0) -> NDArray[Any]:
+        """An array for the maps, each pixel `value`."""
+        *batch, height, width = self.shape
+        if self.content == NHWC:
+            return resident((batch[0], height, width, *batch[1:]), self.dtype, value)
+        if self.content == CROP:
+            whole = resident((*batch, height + 2 * BORDER, width + 2 * BORDER), self.dtype, value)
+            return whole[..., BORDER:-BORDER, BORDER:-BORDER]
+        return resident(self.shape, self.dtype, value)
+
+    def images(self) -> NDArray[Any]:
+        """The maps to decode."""
+        if self.content == RANDOM:
+            random = self._random()
+            if np.dtype(self.dtype).kind == "f":
+                return random.random(self.shape, self.dtype)  # [0, 1)
+            return random.integers(np.iinfo(self.dtype).max + 1, size=self.shape, dtype=self.dtype)
+        images = self.blank(-0.5 if self.content == NEGATIVE else 0)
+        put(self.maps_last(images), self.points())
+        return images
+
+    def maps_last(self, images: NDArray[Any]) -> NDArray[Any]:
+        """A view of `images` as (..., H, W)."""
+        return np.moveaxis(images, self.axes, (-2, -1))
+
+
+def resident(shape: tuple[int, ...], dtype: str, value: float = 0) -> NDArray[Any]:
+    """An array that is in memory.
+
+    The pages of ``np.zeros`` do not exist until they are written: reading them reads one page of zeros over and over,
+    from the cache, several times faster than memory.
+    """
+    array = np.empty(shape, dtype)
+    array.fill(value)
+    return array
+
+
+def put(maps: NDArray[Any], points: NDArray[Any]) -> None:
+    """Set the pixel at each point of (..., H, W) `maps` to 1."""
+    column, row = points[..., 0].astype(np.intp), points[..., 1].astype(np.intp)
+    maps[(*np.indices(row.shape, sparse=True), row, column)] = 1
+
+
+DECODE = (
+    *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
+    *(Workload(label, content=RANDOM) for label in ("N5", "N1")),
+    Workload("N1", "uint8", RANDOM),
+    Workload("N1", content=NEGATIVE),
+    Workload("N1", content=CROP),
+    Workload("D1", content=NHWC),
+    *(Workload(label) for label in ("D1", "D2", "D4", "post", "D6")),
+    *(Workload(label, content=RANDOM) for label in ("D1", "D2", "D4", "D6")),
+)
+ENCODE = (
+    *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
+    Workload("N1", content=CROP),
+    Workload("D1", content=NHWC),
+    *(Workload(label) for label in ("D1", "D2", "D4", "post", "D6")),
+)
+# What has a goal, and one of each layout; no 2 GB of 4096² references.
+_QUICK = {"N5", "N1"}
+QUICK_DECODE = tuple(workload for workload in DECODE if workload.label in _QUICK or workload.content == NHWC)
+QUICK_ENCODE = tuple(workload for workload in ENCODE if workload.label in _QUICK or workload.content == NHWC)
