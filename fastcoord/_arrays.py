@@ -23,7 +23,7 @@ class Maps:
     """Maps as a kernel reads or writes them: flat memory, and where in it the pixels are, in elements.
 
     Map i begins at ``start + (i // inner_count) * outer_stride + (i % inner_count) * inner_stride``, once for each
-    start; each start stands for `count` maps. There is more than one start only where the batch axes do not fold into two.
+    start; each start stands for `count` maps. There is more than one only where the batch axes do not fold into two.
     """
 
     memory: NDArray[Any]

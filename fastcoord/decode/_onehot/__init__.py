@@ -10,6 +10,8 @@ from fastcoord.results import Decoded
 
 __all__ = ["onehot"]
 
+_SINGLE, _DOUBLE, _FLAGS = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int32)
+
 
 def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None = None) -> Decoded:
     """Coordinates of the hot pixel of each one-hot image, by a network of one convolution, one ReLU and one sum.
@@ -67,11 +69,11 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
         return decoded
     images = pixel_array("images", images)
     read = maps("images", images, axes)
-    dtype = np.float64 if images.dtype == np.float64 else np.float32
+    dtype = _DOUBLE if images.dtype == _DOUBLE else _SINGLE
     batch = read.batch
     if out is None:
         count = len(read.starts) * read.count
-        xy, score, status = np.empty(2 * count, dtype), np.empty(count, dtype), np.empty(count, np.int32)
+        xy, score, status = np.empty(2 * count, dtype), np.empty(count, dtype), np.empty(count, _FLAGS)
         if count:
             cpu.onehot(read, xy, score, status)
         return Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
@@ -92,5 +94,5 @@ def _checked_out(out: Any, batch: tuple[int, ...], dtype: Any, images: Any) -> t
         raise TypeError(f"out.covariance: expected None; got {type(out[2]).__qualname__}")
     xy = result("out.xy", out[0], (*batch, 2), dtype, images)
     score = result("out.score", out[1], batch, dtype, images, xy)
-    status = result("out.status", out[3], batch, np.int32, images, xy, score)
+    status = result("out.status", out[3], batch, _FLAGS, images, xy, score)
     return xy, score, status

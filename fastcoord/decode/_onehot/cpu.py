@@ -156,7 +156,7 @@ def _is_zero(lines: Any, at: int) -> Any:
 
 @inlined
 def _next_page(lines: Any, at: int, end: int) -> Any:
-    """Where the first page that is not zero begins, of the bytes from `at` to `end`; its chunks; as bits, those not zero.
+    """Where the next page that is not zero begins, from byte `at` to `end`; its chunks; those not zero, as bits.
 
     The last page of a map may have fewer chunks. Where there is no more chunk: what is left after the last, 0 and 0. No
     branch depends on where in its page a hot pixel lies, which cannot be predicted.
@@ -317,6 +317,7 @@ def _decoder(band: Any) -> Kernel:
         inner_stride: int,
         row_stride: int,
         column_stride: int,
+        number: int,
         maps: int,
         rows: int,
         columns: int,
@@ -340,10 +341,10 @@ def _decoder(band: Any) -> Kernel:
             state, census = band(place, first, row_stride, column_stride, first_row, some, columns, height, width)
             if bands == 1:
                 x, y, largest, flags = finish(state, census, width, height)
-                xy[2 * i] = x
-                xy[2 * i + 1] = y
-                score[i] = largest
-                status[i] = flags
+                xy[2 * (number + i)] = x
+                xy[2 * (number + i) + 1] = y
+                score[number + i] = largest
+                status[number + i] = flags
             else:
                 for member in range(STATE):
                     partial[task, member] = state[member]
@@ -357,10 +358,10 @@ def _decoder(band: Any) -> Kernel:
                     state = merge(state, (row[0], row[1], row[2], row[3], row[4]))
                     census = merge_census(census, (row[STATE], row[STATE + 1]))
                 x, y, largest, flags = finish(state, census, width, height)
-                xy[2 * i] = x
-                xy[2 * i + 1] = y
-                score[i] = largest
-                status[i] = flags
+                xy[2 * (number + i)] = x
+                xy[2 * (number + i) + 1] = y
+                score[number + i] = largest
+                status[number + i] = flags
 
     return kernel(decode)
 
@@ -368,33 +369,39 @@ def _decoder(band: Any) -> Kernel:
 _adjacent, _scattered = _decoder(_adjacent_band), _decoder(_scattered_band)
 
 
+_NO_PARTIAL = {dtype: np.empty((0, STATE + CENSUS), dtype) for dtype in (np.float32, np.float64)}
+
+
 def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
-    """Decode maps into flat arrays; `maps`: as `_arrays.maps` describes them."""
-    size, width, height = maps.memory.itemsize, maps.width, maps.height
-    is_double = max(width, height) > EXACT if size == 1 else maps.memory.dtype != np.float32
-    unit = np.float64(1) if is_double else np.float32(1)
+    """Decode `maps` into flat arrays."""
+    pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
+    if pixels.itemsize == 1:
+        number = np.float64 if max(width, height) > EXACT else np.float32
+    else:
+        number = np.float32 if pixels.dtype == np.float32 else np.float64
     band_rows = min(max(BAND // width, 1), height)
-    bands = -(-height // band_rows)
-    partial = np.empty((maps.count * bands if bands > 1 else 0, STATE + CENSUS), unit.dtype)
+    partial = _NO_PARTIAL[number]
+    if band_rows < height:
+        partial = np.empty((count * -(-height // band_rows), STATE + CENSUS), number)
     decode = _adjacent if maps.column_stride == 1 else _scattered
     for i, start in enumerate(maps.starts):
-        first, last = i * maps.count, (i + 1) * maps.count
         decode(
-            maps.count * width * height,
-            maps.memory,
+            count * width * height,
+            pixels,
             start,
             maps.outer_stride,
             maps.inner_count,
             maps.inner_stride,
             maps.row_stride,
             maps.column_stride,
-            maps.count,
+            i * count,
+            count,
             height,
             width,
             band_rows,
-            unit,
+            number(1),
             partial,
-            xy[2 * first : 2 * last],
-            score[first:last],
-            status[first:last],
+            xy,
+            score,
+            status,
         )

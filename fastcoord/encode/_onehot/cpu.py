@@ -77,6 +77,7 @@ def _encode(
     inner_stride: int,
     row_stride: int,
     column_stride: int,
+    number: int,
     maps: int,
     rows: int,
     columns: int,
@@ -98,7 +99,7 @@ def _encode(
         for i in range(group * maps_in_task, min((group + 1) * maps_in_task, maps)):
             outer = i // inner_count
             first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            x, y = nearest(points[2 * i], columns), nearest(points[2 * i + 1], rows)
+            x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
             is_here = x != NOWHERE and y != NOWHERE
             value = convert(response(x, y, x, y), unit)
             hot = first + y * row_stride + x * column_stride if is_here else np.int64(-1)
@@ -113,7 +114,7 @@ def _encode(
                 for row in range(first_row, last_row):
                     _fill(place, first + row * row_stride, columns, hot, value, is_streamed)
             if first_row == 0:
-                weight[i] = 1 if is_here else 0
+                weight[number + i] = 1 if is_here else 0
         stream_fence()
 
 
@@ -139,7 +140,6 @@ def onehot(maps: Maps, points: Any, weight: Any) -> None:
     unit = maps.memory.dtype.type(1)
     total = maps.count * bytes_in_map
     for i, start in enumerate(maps.starts):
-        first, last = i * maps.count, (i + 1) * maps.count
         _encode(
             total // 4,
             maps.memory,
@@ -149,13 +149,14 @@ def onehot(maps: Maps, points: Any, weight: Any) -> None:
             maps.inner_stride,
             maps.row_stride,
             maps.column_stride,
+            i * maps.count,
             maps.count,
             maps.height,
             maps.width,
             maps_in_task,
             rows_in_task,
             total >= STREAM,
-            points[2 * first : 2 * last],
-            weight[first:last],
+            points,
+            weight,
             unit,
         )
