@@ -10,9 +10,9 @@ runs under ``NUMBA_DISABLE_JIT=1``. Compiled code gets LLVM instructions instead
 and on one lane of a CUDA warp. Those of the second part exist for vectors only, those of the third move them to and
 from memory; both exist on the CPU only.
 
-Two vectors take ``+ − * & | ^ << >>``, the comparisons and unary ``−``, as NumPy arrays do: integers wrap round,
-comparisons give a mask (a vector of bool), a comparison with NaN is false but for ``!=``. Both operands must be of one
-type: `splat` a scalar first. Masks take ``& | ^`` and comparisons. A shift must be by fewer bits than the element has.
+Two vectors of one type (`splat` a scalar) take ``+ − * & | ^ << >>``, the comparisons and unary ``−``, as NumPy arrays
+do: integers wrap round, comparisons give a mask (a vector of bool), with NaN all are false but ``!=``. Masks take
+``& | ^`` and comparisons. A shift must be by fewer bits than the element has.
 
 Memory is reached through `memory(array)` of a contiguous array and flat element indices: no slice, no test for negative
 indices, no bounds check, and no reference count (an array that is handed to a function keeps a counter up to date, a
@@ -76,20 +76,12 @@ class Vec(types.Type):  # type: ignore[misc]  # Numba has no types
             return "float"
         return "signed" if self.element.signed else "unsigned"
 
-    @property
-    def is_float(self) -> bool:
-        """Whether the element is a floating-point number."""
-        return self.kind == "float"
-
     def of(self, element: Any) -> "Vec":
         """As many lanes of another element."""
         return Vec(types.unliteral(element), self.lanes)
 
 
-@register_model(Vec)
-class _VecModel(models.PrimitiveModel):  # type: ignore[misc]  # Numba has no types
-    def __init__(self, manager: Any, vec: Vec) -> None:
-        super().__init__(manager, vec, vec.llvm)
+register_model(Vec)(lambda manager, vec: models.PrimitiveModel(manager, vec, vec.llvm))
 
 
 def _overload(operation: Any) -> Callable[[F], F]:
@@ -126,8 +118,8 @@ def _instruction(operation: Any) -> Callable[[F], F]:
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(definition).parameters.values()
         typed.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-        name, options = operation.__name__, {"target": "cpu"}
-        template = make_intrinsic_template(operation, typed, name, prefer_literal=True, kwargs=options)
+        options = {"prefer_literal": True, "kwargs": {"target": "cpu"}}
+        template = make_intrinsic_template(operation, typed, operation.__name__, **options)
         infer(template)
         infer_global(operation, types.Function(template))
         return definition
@@ -199,23 +191,18 @@ def _convert(value: Any, unit: Any) -> Any:
         return None
     result = value.of(unit)
     before, after = value.kind, result.kind
-    widens = after != "mask" and (before == "mask" or value.element.bitwidth < result.element.bitwidth)
+    if after == "mask":
+        unequal = "fcmp_unordered" if before == "float" else "icmp_unsigned"
+        zeros = ir.Constant(value.llvm, [0] * value.lanes)
+        return result(value, unit), lambda builder, v, unit: getattr(builder, unequal)("!=", v, zeros)
+    widens = before == "mask" or value.element.bitwidth < result.element.bitwidth
     method = {
         (True, True): "fpext" if widens else "fptrunc",
         (True, False): "fptosi" if after == "signed" else "fptoui",
         (False, True): "sitofp" if before == "signed" else "uitofp",
         (False, False): ("sext" if before == "signed" else "zext") if widens else "trunc",
-    }[value.is_float, result.is_float]
-
-    def emit(builder: Any, vector: Any, unit: Any) -> Any:
-        if vector.type == result.llvm:
-            return vector
-        if after == "mask":
-            unequal = builder.fcmp_unordered if value.is_float else builder.icmp_unsigned
-            return unequal("!=", vector, ir.Constant(value.llvm, [0] * value.lanes))
-        return getattr(builder, method)(vector, result.llvm)
-
-    return result(value, unit), emit
+    }[before == "float", after == "float"]
+    return result(value, unit), lambda builder, v, unit: getattr(builder, method)(v, result.llvm)
 
 
 def select(mask: Any, a: Any, b: Any) -> Any:
@@ -261,7 +248,7 @@ _overload(fma)(lambda a, b, c: None if isinstance(a, Vec) else fma)  # CUDA cont
 
 @_instruction(fma)
 def _fma(a: Any, b: Any, c: Any) -> Any:
-    is_float = a.is_float if isinstance(a, Vec) else a in (types.float32, types.float64)
+    is_float = a.kind == "float" if isinstance(a, Vec) else a in (types.float32, types.float64)
     if not (isinstance(a, Vec) or (is_float and a == b == c)):
         return None
     _require(is_float and a == b == c, f"fma: expected three vectors of one type of floats; got {a}, {b}, {c}")
@@ -279,10 +266,8 @@ def _operator(function: Any, sign: str = "", **methods: str) -> None:
             return None
         _require(a == b, f"{function.__name__}: expected two vectors of one type; got {a} and {b}")
         _require(a.kind in methods, f"{function.__name__}: not for {a}")
-        method = methods[a.kind]
-        if sign:
-            return a.of(types.boolean)(a, b), lambda builder, x, y: getattr(builder, method)(sign, x, y)
-        return a(a, b), lambda builder, x, y: getattr(builder, method)(x, y)
+        result, signs = (a.of(types.boolean), [sign]) if sign else (a, [])
+        return result(a, b), lambda builder, x, y: getattr(builder, methods[a.kind])(*signs, x, y)
 
 
 _operator(operator.add, float="fadd", signed="add", unsigned="add")
@@ -293,15 +278,10 @@ _operator(operator.or_, signed="or_", unsigned="or_", mask="or_")
 _operator(operator.xor, signed="xor", unsigned="xor", mask="xor")
 _operator(operator.lshift, signed="shl", unsigned="shl")
 _operator(operator.rshift, signed="ashr", unsigned="lshr")
-for _function, _sign, _of_floats in (
-    (operator.lt, "<", "fcmp_ordered"),
-    (operator.le, "<=", "fcmp_ordered"),
-    (operator.gt, ">", "fcmp_ordered"),
-    (operator.ge, ">=", "fcmp_ordered"),
-    (operator.eq, "==", "fcmp_ordered"),
-    (operator.ne, "!=", "fcmp_unordered"),  # true for NaN
-):
-    _operator(_function, _sign, float=_of_floats, signed="icmp_signed", unsigned="icmp_unsigned", mask="icmp_unsigned")
+for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}.items():
+    _of_floats = "fcmp_unordered" if _name == "ne" else "fcmp_ordered"  # with NaN != is true, the others are false
+    _of_others = {"signed": "icmp_signed", "unsigned": "icmp_unsigned", "mask": "icmp_unsigned"}
+    _operator(getattr(operator, _name), _sign, float=_of_floats, **_of_others)
 
 
 @_instruction(operator.neg)
@@ -309,7 +289,7 @@ def _negative(a: Any) -> Any:
     if not isinstance(a, Vec):
         return None
     _require(a.kind != "mask", f"neg: not for {a}")
-    return a(a), lambda builder, x: builder.fneg(x) if a.is_float else builder.neg(x)
+    return a(a), lambda builder, x: builder.fneg(x) if a.kind == "float" else builder.neg(x)
 
 
 # ---- Vectors: CPU only -----------------------------------------------------------------------------------------------
@@ -333,13 +313,7 @@ def splat(value: Any, lanes: int) -> Any:
 @_instruction(splat)
 def _emit_splat(value: Any, lanes: Any) -> Any:
     vec = Vec(types.unliteral(value), _constant("splat", lanes))
-
-    def emit(builder: Any, scalar: Any, lanes: Any) -> Any:
-        if vec.kind == "mask" and scalar.type.width > 1:
-            scalar = builder.trunc(scalar, ir.IntType(1))
-        return _splat(builder, scalar, vec.lanes)
-
-    return vec(vec.element, lanes), emit
+    return vec(vec.element, lanes), lambda builder, scalar, lanes: _splat(builder, scalar, vec.lanes)
 
 
 def splat_line(value: Any) -> Any:
@@ -403,12 +377,8 @@ def lane_bits(mask: Any) -> Any:
 @_instruction(lane_bits)
 def _lane_bits(mask: Any) -> Any:
     _require_mask("lane_bits", mask)
-
-    def emit(builder: Any, vector: Any) -> Any:
-        bits = builder.bitcast(vector, ir.IntType(mask.lanes))
-        return builder.zext(bits, ir.IntType(64)) if mask.lanes < 64 else bits
-
-    return types.int64(mask), emit
+    bits, wide = ir.IntType(mask.lanes), ir.IntType(64)
+    return types.int64(mask), lambda builder, v: builder.zext(builder.bitcast(v, bits), wide)
 
 
 def trailing_zeros(bits: Any) -> Any:
@@ -430,11 +400,9 @@ def first_lane(vectors: Any) -> Any:
 def _first_lane(vectors: Any) -> Any:
     _require_vectors("first_lane", vectors)
     result = types.BaseTuple.from_types([vec.element for vec in vectors])
-
-    def emit(builder: Any, members: Any) -> Any:
-        return [builder.extract_element(v, _number(0)) for v in cgutils.unpack_tuple(builder, members)]
-
-    return result(vectors), emit
+    return result(vectors), lambda builder, members: [
+        builder.extract_element(v, _number(0)) for v in cgutils.unpack_tuple(builder, members)
+    ]
 
 
 def _require_vectors(name: str, vectors: Any) -> None:
@@ -509,8 +477,8 @@ def octets(place: Any) -> Any:
 
 @_instruction(octets)
 def _octets(place: Any) -> Any:
-    result = types.CPointer(types.uint8)
-    return result(place), lambda builder, pointer: builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    byte = ir.IntType(8).as_pointer()
+    return types.CPointer(types.uint8)(place), lambda builder, pointer: builder.bitcast(pointer, byte)
 
 
 def item_bytes(place: Any) -> Any:
@@ -520,19 +488,17 @@ def item_bytes(place: Any) -> Any:
 
 @_overload(item_bytes)
 def _item_bytes(place: Any) -> Any:
-    size = _size(place)
+    size = place.dtype.bitwidth // 8
     return lambda place: size
 
 
-def _size(place: Any) -> int:
-    return int(place.dtype.bitwidth) // 8
-
-
-def _place(name: str, place: Any, *indices: Any) -> None:
-    """Refuse what is not a place and its indices."""
+def _place(name: str, place: Any, *indices: Any, vector: Any = None) -> None:
+    """Refuse what is not a place, not an index or count in it, or not a vector that it can hold."""
     _require(isinstance(place, types.CPointer), f"{name}: expected what memory(array) gives; got {place}")
     fits = all(isinstance(index, types.Integer) for index in indices)
     _require(fits, f"{name}: expected integers for indices and counts; got {', '.join(map(str, indices))}")
+    fits = vector is None or (isinstance(vector, Vec) and vector.element == place.dtype)
+    _require(fits, f"{name}: expected a vector of {place.dtype}; got {vector}")
 
 
 def _span(place: Any, index: Any, count: int) -> slice:
@@ -559,7 +525,7 @@ def _load(place: Any, index: Any, lanes: Any) -> Any:
 
     def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> Any:
         loaded = builder.load(_pointer(builder, place_, index, vec.llvm))
-        loaded.align = _size(place)
+        loaded.align = place.dtype.bitwidth // 8
         return loaded
 
     return vec(place, types.intp, lanes), emit
@@ -600,8 +566,7 @@ def _load_first(place: Any, index: Any, count: Any, lanes: Any) -> Any:
     vec = Vec(place.dtype, _constant("load_first", lanes))
 
     def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
-        pointer = _pointer(builder, place_, index, vec.llvm)
-        return _masked(builder, f"load.{_suffix(vec)}.p0", vec, count, pointer)
+        return _masked(builder, f"load.{_suffix(vec)}.p0", vec, count, _pointer(builder, place_, index, vec.llvm))
 
     return vec(place, types.intp, types.intp, lanes), emit
 
@@ -613,7 +578,7 @@ def load_line(place: Any, index: Any, count: Any) -> Any:
 
 @_overload(load_line)
 def _load_line(place: Any, index: Any, count: Any) -> Any:
-    lanes = CACHE_LINE // _size(place)
+    lanes = CACHE_LINE * 8 // place.dtype.bitwidth
     return lambda place, index, count: load_first(place, index, count, lanes)
 
 
@@ -635,7 +600,9 @@ def _gather(place: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
 
     def emit(builder: Any, place_: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
         first = builder.ptrtoint(builder.gep(place_, [index]), stride.type)
-        steps = ir.Constant(ir.VectorType(stride.type, vec.lanes), [lane * _size(place) for lane in range(vec.lanes)])
+        steps = ir.Constant(
+            ir.VectorType(stride.type, vec.lanes), [lane * place.dtype.bitwidth // 8 for lane in range(vec.lanes)]
+        )
         addresses = builder.mul(_splat(builder, stride, vec.lanes), steps)
         addresses = builder.add(_splat(builder, first, vec.lanes), addresses)
         pointers = builder.inttoptr(addresses, ir.VectorType(place_.type, vec.lanes))
@@ -661,20 +628,14 @@ def store_streaming(place: Any, index: Any, vector: Any) -> None:
     place[span] = vector
 
 
-def _stored(name: str, place: Any, vector: Any, *indices: Any) -> None:
-    _place(name, place, *indices)
-    fits = isinstance(vector, Vec) and vector.element == place.dtype
-    _require(fits, f"{name}: expected a vector of {place.dtype}; got {vector}")
-
-
 def _store_operation(operation: Any, streaming: bool) -> None:
     @_instruction(operation)
     def _store(place: Any, index: Any, vector: Any) -> Any:
-        _stored(operation.__name__, place, vector, index)
+        _place(operation.__name__, place, index, vector=vector)
 
         def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> None:
             stored = builder.store(lanes, _pointer(builder, place_, index, vector.llvm))
-            stored.align = _size(place)
+            stored.align = place.dtype.bitwidth // 8
             if streaming:
                 stored.align *= vector.lanes
                 stored.set_metadata("nontemporal", builder.module.add_metadata([_number(1)]))
@@ -694,22 +655,19 @@ def store_first(place: Any, index: Any, vector: Any, count: Any) -> None:
 
 @_instruction(store_first)
 def _store_first(place: Any, index: Any, vector: Any, count: Any) -> Any:
-    _stored("store_first", place, vector, index, count)
-
-    def emit(builder: Any, place_: Any, index: Any, lanes: Any, count: Any) -> None:
-        pointer = _pointer(builder, place_, index, vector.llvm)
-        _masked(builder, f"store.{_suffix(vector)}.p0", vector, count, lanes, pointer)
-
-    return types.void(place, types.intp, vector, types.intp), emit
+    _place("store_first", place, index, count, vector=vector)
+    name, llvm = f"store.{_suffix(vector)}.p0", vector.llvm
+    return types.void(place, types.intp, vector, types.intp), lambda builder, p, index, lanes, count: _masked(
+        builder, name, vector, count, lanes, _pointer(builder, p, index, llvm)
+    )
 
 
 def stream_fence() -> None:
-    """Make streaming stores visible before any later store."""
+    """Make streaming stores visible before any later store: a full fence, which on x86 orders them too."""
 
 
 @_instruction(stream_fence)
 def _stream_fence() -> Any:
-    # on x86 a full fence, which orders streaming stores too; portable
     return types.void(), lambda builder: builder.fence("seq_cst")
 
 
@@ -722,9 +680,8 @@ def _prefetch(place: Any, index: Any) -> Any:
     _place("prefetch", place, index)
 
     def emit(builder: Any, place_: Any, index: Any) -> None:
-        pointer = _pointer(builder, place_, index, ir.IntType(8))
         read, keep, data = _number(0), _number(3), _number(1)
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, read, keep, data)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
 
     return types.void(place, types.intp), emit
 
@@ -737,9 +694,6 @@ def bytes_past_line(place: Any, index: Any) -> Any:
 @_instruction(bytes_past_line)
 def _bytes_past_line(place: Any, index: Any) -> Any:
     _place("bytes_past_line", place, index)
-
-    def emit(builder: Any, place_: Any, index: Any) -> Any:
-        address = builder.ptrtoint(builder.gep(place_, [index]), ir.IntType(64))
-        return builder.and_(address, _number(CACHE_LINE - 1, 64))
-
-    return types.int64(place, types.intp), emit
+    past = _number(CACHE_LINE - 1, 64)
+    result = types.int64(place, types.intp)
+    return result, lambda builder, p, index: builder.and_(builder.ptrtoint(builder.gep(p, [index]), past.type), past)

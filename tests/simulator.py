@@ -10,7 +10,7 @@
   reach, a lane read from outside the mask, a negative index (NumPy would count it from the end). Shared and local
   arrays start with NaN or −1.
 * While a kernel runs, `numba.cuda` works in every module, as in compiled code, and not only in the kernel's own.
-* A device array has `__cuda_array_interface__`, and does not pass for memory of the CPU.
+* A device array has `__cuda_array_interface__`, can be made from one, and does not pass for memory of the CPU.
 
 One thing it cannot show: NumPy promotes types by its own rules, so a leak of float64 is found by machine_code.py only.
 """
@@ -21,6 +21,7 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def install() -> None:
     cuda.__getattr__ = _in_running_kernel
     cuda.jit = _jit
     cuda.external_stream = lambda pointer: cuda.stream()
+    cuda.from_cuda_array_interface = _from_cuda_array_interface
     FakeCUDAArray.__cuda_array_interface__ = property(_cuda_array_interface)
     FakeCUDAArray.__getattr__ = _device_array_attribute
 
@@ -355,6 +357,11 @@ def _local_array(local: Any, shape: Any, dtype: Any, alignment: int | None = Non
 def _cuda_array_interface(array: FakeCUDAArray) -> dict[str, Any]:
     interface = array._ary.__array_interface__
     return {key: interface[key] for key in ("shape", "typestr", "data", "strides", "version")}
+
+
+def _from_cuda_array_interface(interface: dict[str, Any], owner: Any = None, sync: bool = True) -> FakeCUDAArray:
+    holder = SimpleNamespace(__array_interface__=interface, owner=owner)  # the array keeps it
+    return FakeCUDAArray(np.asarray(holder))
 
 
 _OF_CPU_ARRAYS = {"__array_interface__", "__array_struct__", "__dlpack__", "__dlpack_device__"}

@@ -12,11 +12,6 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 from numba.np.numpy_support import from_dtype
 
-if config.ENABLE_CUDASIM:
-    import simulator
-
-    simulator.install()
-
 from fastcoord import _launch
 from fastcoord._launch import (
     FULL_WARP,
@@ -49,7 +44,7 @@ WARPS_AND_SIZES = [(1, 1), (1, 31), (1, 32), (3, 33), (3, 1000), (8, 257), (32, 
 
 
 def compile_kernel(*arguments, **options):
-    from machine_code import compile_kernel  # imports the compiler, which the simulator replaces
+    from tests.machine_code import compile_kernel  # imports the compiler, which the simulator replaces
 
     return compile_kernel(*arguments, **options)
 
@@ -611,7 +606,7 @@ def test_a_kernel_compiles_for_several_gpus():
 
 @needs_compiler
 def test_the_table_lines_up():
-    from machine_code import table
+    from tests.machine_code import table
 
     codes = [compile_kernel(kernel, types.void(FLOATS, FLOATS)) for kernel in (copy_by_four, with_float64)]
     header, *rows = table(codes).splitlines()

@@ -1,0 +1,343 @@
+"""What the operations are tried on: images, and points to draw, at every edge we know of.
+
+A case makes its arguments when it is asked for them, each time the same: collecting hundreds of cases costs nothing.
+Names begin with what is varied (`type`, `size`, `batch`, `value`, `layout`, `large`), so that a test can choose.
+"""
+
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+PIXEL_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
+POINT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
+
+# (height, width): single lines, off every tile, beyond one page of each type, and those of published heatmaps
+SIZES = (
+    *((1, 1), (1, 2), (2, 1), (1, 7), (7, 1), (2, 3), (9, 9), (3, 16), (5, 17), (4, 31), (3, 33)),
+    *((1, 63), (1, 64), (1, 65), (63, 1), (65, 1), (2, 127), (2, 128), (2, 129), (130, 2), (3, 130)),
+    *((64, 48), (96, 72), (64, 64), (100, 70), (127, 129), (1, 4097), (4097, 1), (3, 5000)),
+)
+BATCHES = ((), (0,), (1,), (2,), (5,), (1, 1), (2, 3), (3, 0, 2), (2, 1, 3), (2, 2, 2, 2))
+
+_SMALL = 1000  # pixels that an uncompiled kernel visits in a moment
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: positional arguments, and keyword options."""
+
+    name: str
+    make: Callable[[], tuple[Any, ...]]
+    options: dict[str, Any] = field(default_factory=dict)
+    is_small: bool = False  # for uncompiled runs and for the simulator
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """New arrays at each access."""
+        return self.make()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def random(name: str) -> np.random.Generator:
+    """The random numbers that belong to a name."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+# Images
+
+
+def one_hot(shape, dtype="float32", value=1):
+    """One pixel of each map is `value`, the others are 0."""
+    images = np.zeros(shape, dtype)
+    maps = images.reshape(-1, shape[-2] * shape[-1])
+    maps[np.arange(len(maps)), random(f"{shape}").integers(maps.shape[1], size=len(maps))] = value
+    return images
+
+
+def dense(shape, dtype="float32"):
+    """Random numbers: all values of an integer type, normal ones of a floating-point type."""
+    dtype, numbers = np.dtype(dtype), random(f"{shape} {dtype}")
+    if dtype.kind == "f":
+        return numbers.normal(size=shape).astype(dtype)
+    if dtype.kind == "b":
+        return numbers.random(shape) < 0.5
+    limits = np.iinfo(dtype)
+    return numbers.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
+
+
+def sparse(shape, dtype="float32", share=0.01):
+    """As dense, but most pixels are 0."""
+    return np.where(random(f"sparse {shape}").random(shape) < share, dense(shape, dtype), np.zeros((), dtype))
+
+
+def patches(shape, dtype="float32"):
+    """Dense and empty stretches of many lengths, one after the other."""
+    images = dense(shape, dtype)
+    flat = images.reshape(-1)
+    numbers = random(f"patches {shape}")
+    at = 0
+    while at < flat.size:
+        empty, full = numbers.geometric(1 / 900, size=2)
+        flat[at : at + empty] = 0
+        at += empty + full
+    return images
+
+
+def negative(shape, dtype="float32"):
+    """One hot pixel before a background that is less than zero (zero in unsigned types)."""
+    images = one_hot(shape, dtype)
+    if images.dtype.kind in "if":
+        images[images == 0] = -3
+    return images
+
+
+def _with_pixels(shape, dtype, pixels, background=0):
+    """`background`, and the `pixels` given as (row, column, value) in each map."""
+    images = np.full(shape, background, dtype)
+    for row, column, value in pixels:
+        images[..., row, column] = value
+    return images
+
+
+def _memmap(array):
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, array.dtype, "w+", shape=array.shape)
+    mapped[...] = array
+    return mapped
+
+
+def _read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+def _unaligned(array):
+    memory = np.zeros(array.nbytes + 1, np.uint8)
+    shifted = memory[1:].view(array.dtype).reshape(array.shape)
+    shifted[...] = array
+    return shifted
+
+
+def _field(array):
+    """A field of packed records: its strides are no multiples of its item."""
+    records = np.zeros(array.shape, [("mark", "u1"), ("pixel", array.dtype)])
+    records["pixel"] = array
+    return records["pixel"]
+
+
+_ANY_STRIDES = {
+    "reversed": lambda a: a[::-1],
+    "read-only": _read_only,
+    "memmap": _memmap,
+    "unaligned": _unaligned,
+    "field of records": _field,
+}
+
+# Of (3, 9, 20) maps; some make fewer or larger ones. With options they are in another order of axes.
+_LAYOUTS = {
+    "fortran": (np.asfortranarray, {}),
+    "fortran maps": (lambda a: np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2), {}),
+    "rows reversed": (lambda a: a[:, ::-1], {}),
+    "columns reversed": (lambda a: a[..., ::-1], {}),
+    "all reversed": (lambda a: a[::-1, ::-1, ::-1], {}),
+    "every second column": (lambda a: a[..., ::2], {}),
+    "every third row, backwards": (lambda a: a[:, ::-3], {}),
+    "every second map": (lambda a: a[::2], {}),
+    "crop": (lambda a: a[1:, 2:-1, 3:-2], {}),
+    "one column": (lambda a: a[..., 4:5], {}),
+    "one row": (lambda a: a[:, 4:5], {}),
+    "height and width exchanged": (lambda a: a, {"axes": (-1, -2)}),
+    "NHWC": (lambda a: np.ascontiguousarray(np.moveaxis(a[:, None], 1, -1)), {"axes": (1, 2)}),
+    "NHWC, three channels": (lambda a: np.ascontiguousarray(np.moveaxis(a[None], 1, -1)), {"axes": (1, 2)}),
+    "HWN": (lambda a: np.ascontiguousarray(np.moveaxis(a, 0, -1)), {"axes": (0, 1)}),
+    "HNW": (lambda a: np.ascontiguousarray(np.moveaxis(a, 0, 1)), {"axes": (0, -1)}),
+    "batch transposed": (lambda a: np.stack([a, a[::-1] * 2]).swapaxes(0, 1), {}),
+    "three batch axes transposed": (
+        lambda a: (a[:, None, None] * np.arange(8).reshape(1, 2, 4, 1, 1).astype(a.dtype)).transpose(2, 0, 1, 3, 4),
+        {},
+    ),
+    "three batch axes that do not fold": (
+        lambda a: np.tile(a, (5, 3, 1, 1, 1))[::2, ::2, ::2] * np.ones(1, a.dtype),
+        {},
+    ),
+    "every second of three batch axes": (lambda a: np.tile(a, (5, 3, 1, 1, 1))[::2, ::2, ::-2], {}),
+    "batch broadcast": (lambda a: np.broadcast_to(a[0], (2, 4, *a.shape[1:])), {}),
+    "rows broadcast": (lambda a: np.broadcast_to(a[:, :1], a.shape), {}),
+    "columns broadcast": (lambda a: np.broadcast_to(a[..., :1], a.shape), {}),
+    "pixel broadcast": (lambda a: np.broadcast_to(a[0, 0, 0], a.shape), {}),
+    **{name: (change, {}) for name, change in _ANY_STRIDES.items()},
+}
+
+_NAN, _INF = float("nan"), float("inf")
+# What only floating-point maps hold, as pixels of a (2, 5, 21) map
+_FLOAT_PIXELS = {
+    "NaN first": [(0, 0, _NAN), (2, 3, 1)],
+    "NaN last": [(4, 20, _NAN), (2, 3, 1)],
+    "NaN alone": [(3, 17, _NAN)],
+    "several NaN": [(0, 5, _NAN), (1, 20, _NAN), (4, 0, _NAN)],
+    "negative NaN": [(1, 1, -_NAN), (2, 3, 1)],
+    "infinity": [(2, 3, _INF)],
+    "several infinities": [(0, 0, _INF), (2, 3, 1), (4, 20, _INF)],
+    "-infinity": [(2, 3, 1), (0, 4, -_INF), (4, 20, -_INF)],
+    "both infinities": [(0, 1, _INF), (0, 2, -_INF)],
+    "infinity and NaN": [(0, 1, _INF), (4, 2, _NAN)],
+    "-0.0": [(0, 0, -0.0), (2, 3, 1)],
+    "-0.0 and nothing": [(0, 0, -0.0), (4, 20, -0.0)],
+    "not one": [(2, 3, 0.25)],
+    "nearly one": [(2, 3, 0.99999)],
+    "beyond the type": [(2, 3, 3e38), (4, 4, 3e38)],
+    "almost nothing": [(2, 3, 1e-45)],
+}
+_PIXELS = {
+    "two hot": [(0, 0, 1), (4, 20, 1)],
+    "two hot, not one": [(1, 0, 1), (1, 1, 2)],
+    "first": [(0, 0, 1)],
+    "last": [(4, 20, 1)],
+    "largest": [(3, 2, 127)],
+    "negative and hot": [(0, 0, -1), (0, 1, -128), (3, 2, 1)],
+}
+
+
+def images() -> Iterator[Case]:
+    """Cases for an operation on (..., H, W) images."""
+
+    def case(name, make, *arguments, pixels=0, is_small=None, **options):
+        is_small = pixels <= _SMALL if is_small is None else is_small
+        return Case(name, lambda: (make(*arguments),), options, is_small)
+
+    for dtype in PIXEL_TYPES:
+        for content in (one_hot, sparse, patches, dense, negative):
+            yield case(f"type {dtype}, {content.__name__}", content, (2, 100, 70), dtype, is_small=False)
+        yield case(f"type {dtype}, small", dense, (2, 5, 21), dtype)
+        strided = lambda dtype=dtype: dense((2, 5, 42), dtype)[..., ::2]  # noqa: E731
+        yield case(f"type {dtype}, every second column", strided)
+    for dtype in ("float32", "uint8"):
+        for height, width in SIZES:
+            pixels = 2 * height * width
+            yield case(f"size {height}x{width} {dtype}, one_hot", one_hot, (2, height, width), dtype, pixels=pixels)
+            yield case(f"size {height}x{width} {dtype}, patches", patches, (2, height, width), dtype, pixels=pixels)
+    for height, width in ((1, 1), (9, 9), (100, 70)):
+        yield case(f"size {height}x{width}, half dense", sparse, (2, height, width), "float32", 0.5, is_small=False)
+    for batch in BATCHES:
+        yield case(f"batch {batch}", one_hot, (*batch, 7, 9))
+    for dtype in ("float32", "float64"):
+        for name, pixels in _FLOAT_PIXELS.items():
+            yield case(f"value {name}, {dtype}", _with_pixels, (2, 5, 21), dtype, pixels)
+        yield case(f"value NaN only, {dtype}", np.full, (2, 5, 21), _NAN, dtype)
+        yield case(f"value -infinity only, {dtype}", np.full, (2, 5, 21), -_INF, dtype)
+        yield case(f"value NaN far, {dtype}", _with_pixels, (2, 100, 70), dtype, [(99, 69, _NAN)], is_small=False)
+        yield case(f"value NaN in dense, {dtype}", _dense_with_nan, dtype, is_small=False)
+    for dtype in ("float32", "int8", "int64"):
+        for name, pixels in _PIXELS.items():
+            yield case(f"value {name}, {dtype}", _with_pixels, (2, 5, 21), dtype, pixels)
+        yield case(f"value all -5, {dtype}", np.full, (2, 5, 21), -5, dtype)
+    for dtype in ("bool", "uint8", "float32"):
+        yield case(f"value none, {dtype}", np.zeros, (2, 5, 21), dtype)
+        yield case(f"value all 1, {dtype}", np.ones, (2, 5, 21), dtype)
+        yield case(f"value all 1 everywhere, {dtype}", np.ones, (2, 100, 70), dtype, is_small=False)
+    yield case("value all 255", np.full, (2, 100, 70), 255, "uint8", is_small=False)
+    yield case("value one of 255", one_hot, (3, 9, 20), "uint8", 255)
+    for dtype in ("float32", "uint8"):
+        for name, (change, options) in _LAYOUTS.items():
+            source = lambda dtype=dtype, change=change: change(dense((3, 9, 20), dtype))  # noqa: E731
+            yield case(
+                f"layout {name}, {dtype}", source, is_small=dtype == "float32" and "three" not in name, **options
+            )
+    for name in ("crop", "rows reversed", "batch transposed"):
+        change, options = _LAYOUTS[name]
+        yield case(f"layout {name}, wide", lambda c=change: c(patches((3, 70, 300))), is_small=False, **options)
+    # More pixels than a float32 can count, and enough for all threads
+    last = [(4096, 4095, 1)]
+    yield case("large, uint8, one hot", _with_pixels, (4097, 4096), "uint8", last, is_small=False)
+    yield case("large, float32, all 1", np.ones, (4097, 4096), "float32", is_small=False)
+    yield case("large batch, float32", patches, (40, 64, 48), is_small=False)
+    yield case(
+        "large batch, uint8, every second column", lambda: patches((40, 64, 96), "uint8")[..., ::2], is_small=False
+    )
+
+
+def _dense_with_nan(dtype):
+    images = dense((2, 100, 70), dtype)
+    images[1, 63, 17] = _NAN
+    return images
+
+
+# Points
+
+
+def points_within(batch, height, width, dtype="float64"):
+    """Random points of a canvas, on pixels' centres in integer types, anywhere in the others."""
+    numbers = random(f"{batch} {height} {width}")
+    pixels = numbers.integers(0, (width, height), size=(*batch, 2))
+    if np.dtype(dtype).kind != "f":
+        return pixels.astype(dtype)
+    return (pixels + numbers.uniform(-0.49, 0.49, size=pixels.shape)).astype(dtype)
+
+
+# Where floor(p + 1/2) turns, on a canvas of 9 × 13
+_TURNS = [
+    *((0, 0), (0.5, 0), (0, 0.5), (1.5, 2.5), (2.5, 3.5), (-0.5, -0.5), (-0.25, 8.25), (-0.0, 0.0)),
+    *((0.49999997, 0), (0.5000001, 1), (0.49999999999999994, 1), (12, 8), (12.49, 8.49), (11.5, 7.5)),
+]
+_MISSING = [
+    *((_NAN, 1), (1, _NAN), (_NAN, _NAN), (_INF, 1), (1, -_INF), (-_INF, _NAN), (12.5, 1), (1, 8.5), (-0.51, 1)),
+    *((1, -0.50001), (13, 8), (12, 9), (1e30, 1), (1, -1e30), (2.0**63, 2.0**64), (-1, 3), (3, 4), (12, 8)),
+]
+
+
+def points() -> Iterator[Case]:
+    """Cases for an operation that draws (..., 2) points on a canvas."""
+
+    def case(name, make, *arguments, shape=(9, 13), is_small=True, **options):
+        return Case(name, lambda: (make(*arguments),), {"shape": shape, **options}, is_small)
+
+    for dtype in PIXEL_TYPES:
+        yield case(f"type {dtype}", points_within, (3,), 9, 13, dtype=dtype)
+        yield case(f"type {dtype}, NHWC", points_within, (2, 3), 5, 6, shape=(5, 6), dtype=dtype, axes=(1, 2))
+        yield case(f"type {dtype}, 100x70", points_within, (3,), 100, 70, shape=(100, 70), dtype=dtype, is_small=False)
+    for dtype in POINT_TYPES:
+        yield case(f"type of points {dtype}", points_within, (3,), 9, 13, dtype)
+    for height, width in SIZES:
+        for dtype in ("float32", "uint8"):
+            yield case(
+                f"size {height}x{width} {dtype}",
+                *(points_within, (2,), height, width),
+                shape=(height, width),
+                dtype=dtype,
+                is_small=2 * height * width <= _SMALL,
+            )
+    for batch in BATCHES:
+        yield case(f"batch {batch}", points_within, batch, 7, 9, shape=(7, 9))
+        yield case(f"batch {batch}, weight", points_within, batch, 7, 9, shape=(7, 9), return_weight=True)
+    for dtype in ("float32", "float64"):
+        at_turns = lambda dtype=dtype: np.array([p for p in _TURNS if np.dtype(dtype).type(p[0]) < 12.5], dtype)  # noqa: E731
+        yield case(f"value where rounding turns, {dtype}", at_turns)
+        missing = lambda dtype=dtype: np.array(_MISSING, dtype)  # noqa: E731
+        yield case(f"value missing, {dtype}", missing, return_weight=True)
+        yield case(f"value missing, {dtype}, NHWC", missing, return_weight=True, axes=(1, 2), dtype="uint8")
+    for position in ((0, 0), (12, 8), (12, 0), (0, 8)):
+        yield case(f"value corner {position}", np.array, position, dtype="int16")
+    for axes in ((-1, -2), (0, 1), (1, 0), (1, 2), (0, -1), (-2, 0), (2, 3), (-4, -3)):
+        yield case(f"layout axes={axes}", points_within, (2, 3), 9, 13, axes=axes)
+    for name, change in {
+        **_ANY_STRIDES,
+        "fortran": np.asfortranarray,
+        "x and y exchanged": lambda a: a[..., ::-1] % 9,
+        "of another array": lambda a: np.repeat(a, 3, 1)[:, 1:-1:3].copy()[::2],
+        "xy reversed": lambda a: np.minimum(a, 8.0)[..., ::-1],
+        "broadcast": lambda a: np.broadcast_to(a[0], (2, 4, 2)),
+        "x equals y": lambda a: np.broadcast_to(a[:, 1:], (4, 2)),
+        "batch transposed": lambda a: np.stack([a, a + 0.25]).swapaxes(0, 1),
+    }.items():
+        yield case(f"layout {name}", lambda c=change: c(points_within((4,), 9, 13) * 0.9))
+    for dtype in ("float32", "uint8", "float64"):
+        big = {"dtype": dtype, "is_small": False}
+        yield case(f"large batch, {dtype}", points_within, (60,), 101, 71, shape=(101, 71), **big)
+        yield case(f"large, {dtype}", points_within, (), 701, 1103, shape=(701, 1103), **big)
+    yield case("large batch, NHWC", points_within, (20, 3), 64, 48, shape=(64, 48), axes=(1, 2), is_small=False)

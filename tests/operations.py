@@ -1,0 +1,78 @@
+"""The table of operations: it drives the agreement tests, the contract tests and the benchmarks.
+
+A new operation is one line in `OPERATIONS`, and, if no other shares its form, a function that adapts its reference.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fastcoord as fc
+from fastcoord.decode._onehot.reference import onehot as decode_onehot
+from fastcoord.encode._onehot.reference import onehot as encode_onehot
+from tests import cases
+from tests.cases import Case
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One public function, and what it is checked against."""
+
+    name: str  # in fastcoord
+    function: Callable[..., Any]
+    # The answer for a case's arguments and options, as a tuple of arrays in the order of the result's members (None
+    # where there is none), computed in the floating-point type `working`.
+    reference: Callable[..., tuple[Any, ...]]
+    cases: Callable[[], Iterator[Case]]
+    exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
+
+    @property
+    def room(self) -> str:
+        """`decode` or `encode`: what form the arguments and the result have."""
+        return self.name.split(".")[0]
+
+    @property
+    def argument(self) -> str:
+        """The name of the first argument."""
+        return next(iter(inspect.signature(self.function).parameters))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def members(result: Any) -> dict[str, Any]:
+    """A result's arrays (or None) by name, whether it is one array or a named tuple."""
+    return result._asdict() if hasattr(result, "_asdict") else {"maps": result}
+
+
+def decoder(reference):
+    """A reference for (..., H, W) maps, which computes in `dtype`, for the maps of a case."""
+
+    @functools.wraps(reference)
+    def adapted(maps, *, axes=(-2, -1), working, **options):
+        return reference(np.moveaxis(np.asarray(maps), axes, (-2, -1)), dtype=working, **options)
+
+    return adapted
+
+
+def encoder(reference):
+    """A reference that returns (..., H, W) maps and weights, for the points of a case."""
+
+    @functools.wraps(reference)
+    def adapted(points, *, axes=(-2, -1), return_weight=False, working, **options):
+        maps, weight = reference(np.asarray(points), **options)
+        return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
+
+    return adapted
+
+
+_one_hot = frozenset({"maps", "weight"})
+
+OPERATIONS = (
+    Operation("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
+    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _one_hot),
+)

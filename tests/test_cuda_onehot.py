@@ -1,0 +1,456 @@
+"""Both one-hot operations on CUDA arrays: in the simulator, as sm_90 machine code, and on a GPU where there is one."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import config, cuda, types
+from numba.np.numpy_support import from_dtype
+
+import fastcoord as fc
+from fastcoord import _arrays, _launch
+from fastcoord.decode._onehot import cuda as decode
+from fastcoord.encode._onehot import cuda as encode
+from fastcoord.results import Decoded
+from tests import cases
+from tests.agreement import assert_agrees
+from tests.operations import OPERATIONS, members
+
+in_simulator = pytest.mark.simulator
+on_gpu = pytest.mark.gpu
+needs_compiler = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="the simulator replaces the compiler")
+
+DECODE, ENCODE = (next(o for o in OPERATIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
+GUARD = 64  # bytes, a multiple of 16
+
+# What the simulator visits in about a second beside the small cases: several rounds of each loop, and bytes in float64.
+_LARGER = {
+    "decode.onehot": (
+        *("type float32, patches", "type float32, dense", "type uint8, patches", "type uint8, negative"),
+        *("type float64, sparse", "size 1x4097 uint8, one_hot", "value all 255", "layout crop, wide"),
+    ),
+    "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
+}
+
+
+IN_SIMULATOR = [
+    pytest.param(operation, case, id=f"{operation}-{case}")
+    for operation in (DECODE, ENCODE)
+    for case in operation.cases()
+    if case.is_small or case.name in _LARGER[operation.name]
+]
+
+
+class Foreign:
+    """A copy of an array, with its strides, on the device and amid garbage: as of a library that nobody knows."""
+
+    def __init__(self, array, shift=0):
+        """Its lowest byte stands `shift` bytes after a multiple of 16."""
+        low, high = np.lib.array_utils.byte_bounds(array) if array.size else (0, 0)
+        window = np.zeros(0, np.uint8)
+        if array.size:
+            first = array[tuple(slice(-1, None) if n < 0 else slice(1) for n in array.strides)]
+            window = np.lib.stride_tricks.as_strided(first.reshape(-1)[:1].view(np.uint8), (high - low,), (1,))
+        before = GUARD + shift
+        self.before = np.concatenate([np.full(before, 0xFF, np.uint8), window, np.full(GUARD, 0xFF, np.uint8)])
+        self.offset = before + array.__array_interface__["data"][0] - low if array.size else before
+        self.like = array
+        self.memory = cuda.to_device(self.before)
+        address = self.memory.__cuda_array_interface__["data"][0]
+        assert address % 16 == 0
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "strides": array.strides,
+            "typestr": array.dtype.str,
+            "data": (address + self.offset, False),
+            "version": 3,
+        }
+
+    def _view(self, memory):
+        return np.ndarray(self.like.shape, self.like.dtype, memory, self.offset, self.like.strides)
+
+    def copy_to_host(self):
+        return self._view(self.memory.copy_to_host())
+
+    def assert_only(self, array):
+        """`array` stands there, and nothing beside it was written."""
+        wanted = self.before.copy()
+        self._view(wanted)[...] = array
+        np.testing.assert_array_equal(self.memory.copy_to_host(), wanted)
+
+
+def garbage(shape, dtype):
+    return np.full((*shape, np.dtype(dtype).itemsize), 0xFF, np.uint8).view(dtype).reshape(shape)
+
+
+def every_second(array):
+    """Every second element of a larger array of garbage, the last axis backwards."""
+    memory = garbage(tuple(2 * n + 1 for n in array.shape), array.dtype)
+    return memory[(slice(1, None, 2),) * (memory.ndim - 1) + (slice(-2, None, -2),)]
+
+
+def on_host(result):
+    """The result with NumPy arrays in place of the device's."""
+    arrays = {name: array if array is None else array.copy_to_host() for name, array in members(result).items()}
+    return type(result)(**arrays) if hasattr(result, "_asdict") else arrays["maps"]
+
+
+def garbage_like(array):
+    return garbage(array.shape, array.dtype)
+
+
+def given(result, like):
+    """Arrays to write into, for what looks like `result`: `out`, and the same by name."""
+    arrays = {
+        name: None if array is None else Foreign((like if name == "maps" else garbage_like)(array), array.itemsize)
+        for name, array in members(result).items()
+    }
+    return (type(result)(**arrays) if hasattr(result, "_asdict") else arrays["maps"]), arrays
+
+
+def check(operation, case):
+    """The case agrees with the reference on the device, also off multiples of 16 bytes and in arrays that are given."""
+    arguments = case.arguments
+    array = np.asarray(arguments[0])
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        with pytest.raises(ValueError, match=f"{operation.argument}: expected aligned elements, whole elements apart"):
+            operation.function(Foreign(array, 1), **case.options)
+        return
+    result = on_host(operation.function(Foreign(array), **case.options))
+    assert_agrees(operation, result, arguments, case.options)
+    source = Foreign(array, array.itemsize)
+    for like in (garbage_like, every_second)[: 1 if operation is DECODE else 2]:
+        out, guards = given(result, like)
+        assert operation.function(source, **case.options, out=out) is out
+        # Sums in another order, since the groups of 16 bytes begin at other pixels, may differ in the last bit.
+        assert_agrees(operation, on_host(out), arguments, case.options)
+        for guard in filter(None, guards.values()):
+            guard.assert_only(guard.copy_to_host())
+    source.assert_only(array)
+
+
+# In the simulator
+
+
+@in_simulator
+@pytest.mark.parametrize("kernels", ["warps", "blocks"])
+@pytest.mark.parametrize(("operation", "case"), IN_SIMULATOR)
+def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, kernels):
+    if kernels == "blocks":
+        monkeypatch.setattr(decode, "WARP_PIXELS", 0)
+        monkeypatch.setattr(decode, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
+        monkeypatch.setattr(encode, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
+    check(operation, case)
+
+
+def kernels_of(monkeypatch, module, call):
+    launched = []
+    monkeypatch.setattr(
+        module, "launch", lambda kernel, *rest: launched.append(kernel) or _launch.launch(kernel, *rest)
+    )
+    call()
+    return launched
+
+
+@in_simulator
+@pytest.mark.parametrize(
+    ("array", "items"),
+    [
+        (np.zeros((2, 5, 21), np.float32), 4),
+        (np.zeros((2, 5, 21), np.uint8), 16),
+        (np.zeros((2, 5, 21), np.bool_), 16),
+        (np.zeros((2, 5, 21), np.float64), 1),
+        (np.zeros((2, 5, 21), np.int32), 1),
+        (np.zeros((2, 5, 42), np.float32)[..., ::2], 1),
+        (np.zeros((2, 5, 42), np.float32)[..., :21], 1),
+        (np.zeros((1, 7), np.float32), 1),
+    ],
+)
+def test_decoder_reads_groups_where_it_can(monkeypatch, array, items):
+    kernels = kernels_of(monkeypatch, decode, lambda: fc.decode.onehot(Foreign(array)))
+    assert kernels == [decode.by_warps[items]]
+    monkeypatch.setattr(decode, "WARP_PIXELS", array[0].size - 1)
+    assert kernels_of(monkeypatch, decode, lambda: fc.decode.onehot(Foreign(array))) == [decode.by_blocks[items]]
+
+
+@in_simulator
+@pytest.mark.parametrize(("dtype", "items"), [("bool", 16), ("int16", 8), ("float32", 4), ("int64", 2)])
+def test_encoder_writes_groups_where_it_can(monkeypatch, dtype, items):
+    points = Foreign(np.ones((3, 2), np.float32))
+    for axes, expected in (((-2, -1), items), ((-1, -2), 1), ((0, 1), 1)):
+        call = lambda axes=axes: fc.encode.onehot(points, shape=(5, 7), dtype=dtype, axes=axes)  # noqa: E731
+        assert kernels_of(monkeypatch, encode, call) == [encode.encoders[expected]]
+
+
+@in_simulator
+@pytest.mark.parametrize("maps", [1, 7, 8, 9, 19])
+def test_several_blocks_of_maps(maps):
+    images = cases.one_hot((maps, 3, 11))
+    decoded = fc.decode.onehot(Foreign(images))
+    assert_agrees(DECODE, on_host(decoded), (images,), {})
+    again = fc.encode.onehot(decoded.xy, shape=(3, 11))
+    np.testing.assert_array_equal(again.copy_to_host(), images)
+
+
+@in_simulator
+def test_several_starts_of_images_and_of_points():
+    """Batch axes that do not fold into two, in the images and otherwise in the points."""
+    images = np.zeros((4, 6, 4, 6, 3, 8), np.float32)[::2, ::3, ::2, ::3]
+    points = np.zeros((4, 4, 4, 4, 2), np.float32)[::2, ::2, ::2, ::2]
+    points[...] = cases.points_within((2, 2, 2, 2), 3, 8)
+    out = Foreign(images)
+    assert fc.encode.onehot(Foreign(points), shape=(3, 8), out=out) is out
+    out.assert_only(ENCODE.reference(points, shape=(3, 8), working=np.float64)[0])
+    assert_agrees(DECODE, on_host(fc.decode.onehot(out)), (out.copy_to_host(),), {})
+    assert list(encode._stretches(4, 6, 12)) == [(0, 4), (4, 6), (6, 8), (8, 12)]
+
+
+@in_simulator
+def test_a_missing_point_without_weight_is_a_zero_image():
+    images = fc.encode.onehot(Foreign(np.array([[np.nan, 1], [2, 1], [2, 3]], np.float32)), shape=(3, 4))
+    assert images.copy_to_host().sum((1, 2)).tolist() == [0, 1, 0]
+
+
+@in_simulator
+def test_results_repeat_bit_for_bit():
+    images = Foreign(cases.dense((3, 40, 50)))
+    first, second = (on_host(fc.decode.onehot(images)) for _ in range(2))
+    for name in ("xy", "score", "status"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
+
+
+@in_simulator
+def test_a_numba_array_gives_numba_arrays():
+    for batch in ((), (0,), (3,)):
+        decoded = fc.decode.onehot(cuda.to_device(cases.one_hot((*batch, 4, 5))))
+        assert [tuple(a.shape) for a in (decoded.xy, decoded.score, decoded.status)] == [(*batch, 2), batch, batch]
+        assert {type(a) for a in (decoded.xy, decoded.score, decoded.status)} == {type(cuda.device_array(1))}
+        assert decoded.covariance is None
+
+
+def _on_device_1(array):
+    foreign = Foreign(array)
+    foreign.__dlpack_device__ = lambda: (2, 1)
+    return foreign
+
+
+@in_simulator
+def test_a_type_of_torch_names_the_pixels():
+    torch = pytest.importorskip("torch")
+    images = fc.encode.onehot(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.uint8)
+    assert images.dtype == np.uint8
+    with pytest.raises(TypeError, match=r"dtype: expected bool.*; got 'bfloat16'"):
+        fc.encode.onehot(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.bfloat16)
+
+
+@in_simulator
+def test_errors_of_decoding_name_the_argument():
+    image = Foreign(np.zeros((4, 5), np.float32))
+
+    def refuses(error, message, images=image, axes=(-2, -1), **members):
+        out = None
+        if members:
+            given = {"xy": np.zeros(2, np.float32), "score": np.zeros((), np.float32), "status": np.zeros((), np.int32)}
+            foreign = {name: Foreign(array) for name, array in given.items()}
+            out = members.get("out") or Decoded(**{"covariance": None, **foreign, **members})
+        with pytest.raises(error, match=message):
+            fc.decode.onehot(images, axes=axes, out=out)
+
+    refuses(TypeError, "images: expected bool.*; got complex64", Foreign(np.zeros((2, 2), "complex64")))
+    refuses(TypeError, "images: .*foreign byte order", Foreign(np.zeros((2, 2), ">f4")))
+    refuses(ValueError, "images: expected at least 2 axes", Foreign(np.zeros(2)))
+    refuses(ValueError, "images: expected a height and a width", Foreign(np.zeros((2, 0))))
+    refuses(ValueError, "axes: expected two different axes", axes=(1, 1))
+    huge = Foreign(np.zeros((1, 1), np.float32))
+    huge.__cuda_array_interface__ |= {"shape": (1 << 16, 1 << 15), "strides": (0, 0)}
+    refuses(ValueError, "images: expected maps of less than 2³¹ pixels", huge)
+    masked = Foreign(np.zeros((2, 2)))
+    masked.__cuda_array_interface__["mask"] = image
+    refuses(TypeError, "images: expected a plain array; got a masked array", masked)
+    refuses(TypeError, "out: expected Decoded", out=image)
+    refuses(TypeError, r"out\.covariance: expected None", covariance=image)
+    refuses(TypeError, r"out\.xy: expected a CUDA array.*got numpy\.ndarray", xy=np.zeros(2, np.float32))
+    refuses(TypeError, r"out\.xy: expected dtype <f4", xy=Foreign(np.zeros(2)))
+    refuses(ValueError, r"out\.score: expected shape \(\)", score=image)
+    refuses(ValueError, r"out\.xy: expected a contiguous array on a GPU", xy=Foreign(np.zeros(4, np.float32)[::2]))
+    inside = Foreign(np.zeros((), np.float32))
+    inside.__cuda_array_interface__["data"] = image.__cuda_array_interface__["data"]
+    refuses(ValueError, r"out\.score: expected memory of its own", score=inside)
+    on_device_0, on_device_1 = Foreign(np.zeros((4, 5), np.float32)), Foreign(np.zeros(2, np.float32))
+    on_device_0.__dlpack_device__, on_device_1.__dlpack_device__ = lambda: (2, 0), lambda: (2, 1)
+    refuses(TypeError, r"out\.xy: expected an array on CUDA device 0.*device 1", on_device_0, xy=on_device_1)
+
+
+@in_simulator
+def test_errors_of_encoding_name_the_argument():
+    point = Foreign(np.zeros(2, np.float32))
+
+    def refuses(error, message, xy=point, **options):
+        with pytest.raises(error, match=message):
+            fc.encode.onehot(xy, **{"shape": (3, 4), **options})
+
+    refuses(ValueError, r"xy: expected shape \(\.\.\., 2\)", Foreign(np.zeros(3)))
+    refuses(TypeError, "xy: expected an integer type", Foreign(np.zeros(2, bool)))
+    refuses(ValueError, "shape: expected a height", shape=(0, 4))
+    refuses(ValueError, "shape: expected maps of less than 2³¹ pixels", shape=(1 << 16, 1 << 15))
+    refuses(TypeError, "dtype: expected bool", dtype="complex64")
+    refuses(ValueError, r"out: expected shape \(3, 4\)", out=point)
+    refuses(TypeError, "out: expected Encoded", return_weight=True, out=point)
+    refuses(TypeError, "out: expected a CUDA array", out=np.zeros((3, 4), np.float32))
+
+
+# The machine code
+
+
+FLOATS, DOUBLES, WORDS = types.float32[::1], types.float64[::1], types.int32[::1]
+LAYOUT = types.NamedUniTuple(types.int64, len(_launch.Layout._fields), _launch.Layout)
+
+
+def decoder_types(dtype, working):
+    pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
+    return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
+
+
+def encoder_types(dtype, points):
+    pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
+    position = types.float32 if points == "float32" else types.float64
+    numbers = [types.int64] * 5
+    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *numbers, pixel, position)
+
+
+# name, kernel, types, the wide accesses it must have, whether it may compute in float64
+KERNELS = [
+    *(
+        (f"decode float32, {scope}", kernels[4], decoder_types("float32", "float32"), {"LDG.E.128": 5}, False)
+        for scope, kernels in (("warps", decode.by_warps), ("blocks", decode.by_blocks))
+    ),
+    *(
+        (f"decode uint8, {scope}", kernels[16], decoder_types("uint8", "float32"), {"LDG.E.128": 5}, False)
+        for scope, kernels in (("warps", decode.by_warps), ("blocks", decode.by_blocks))
+    ),
+    ("decode uint8 > 4096, blocks", decode.by_blocks[16], decoder_types("uint8", "float64"), {"LDG.E.128": 5}, True),
+    ("decode float32 strided, warps", decode.by_warps[1], decoder_types("float32", "float32"), {}, False),
+    ("decode float32 strided, blocks", decode.by_blocks[1], decoder_types("float32", "float32"), {}, False),
+    ("decode uint8 strided, blocks", decode.by_blocks[1], decoder_types("uint8", "float32"), {}, False),
+    ("decode float64, warps", decode.by_warps[1], decoder_types("float64", "float64"), {}, True),
+    ("decode float64, blocks", decode.by_blocks[1], decoder_types("float64", "float64"), {}, True),
+    ("encode float32", encode.encoders[4], encoder_types("float32", "float32"), {"STG.E.128": 1}, False),
+    ("encode uint8", encode.encoders[16], encoder_types("uint8", "float32"), {"STG.E.128": 1}, False),
+    ("encode float32 strided", encode.encoders[1], encoder_types("float32", "float32"), {}, False),
+    ("encode float64 of int64", encode.encoders[2], encoder_types("float64", "int64"), {"STG.E.128": 1}, True),
+]
+
+
+@needs_compiler
+def test_kernels_compile_to_what_they_should(capsys):
+    from tests.machine_code import compile_kernel, table  # imports the compiler, which the simulator replaces
+
+    codes = [compile_kernel(kernel, signature, name=name) for name, kernel, signature, _, _ in KERNELS]
+    with capsys.disabled():
+        print(f"\n\nsm_90 machine code\n{table(codes)}")
+    for code, (name, _kernel, _signature, wide, has_float64) in zip(codes, KERNELS, strict=True):
+        assert (code.stack, code.spills) == (0, 0), name
+        assert bool(code.float64) == has_float64, name
+        assert all(code.memory()[operation] >= count for operation, count in wide.items()), name
+        assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
+        assert not any(opcode.startswith("CALL") for opcode in code.opcodes), name
+        assert code.registers <= 64, name  # 32 warps on a multiprocessor
+
+
+# On a GPU
+
+
+@on_gpu
+@pytest.mark.parametrize("kernels", ["warps", "blocks", "warps or blocks"])
+@pytest.mark.parametrize("operation", [DECODE, ENCODE], ids=str)
+def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
+    if kernels != "warps or blocks":
+        monkeypatch.setattr(decode, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
+    for case in operation.cases():
+        try:
+            check(operation, case)
+        except Exception as error:
+            error.add_note(f"in the case {case}")
+            raise
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int32", "int64", "float32", "float64"])
+def test_torch_tensors_on_a_gpu(dtype):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a PyTorch with CUDA")
+    images = cases.one_hot((3, 6, 40, 50), dtype)
+    tensor = torch.as_tensor(images, device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        decoded = fc.decode.onehot(tensor)
+        again = fc.encode.onehot(decoded.xy, shape=(40, 50), dtype=tensor.dtype)
+        from_nhwc = fc.decode.onehot(tensor.movedim(1, -1).contiguous(), axes=(1, 2))
+        torch.cuda.current_stream().synchronize()
+    assert decoded.xy.device == again.device == tensor.device
+    assert torch.equal(again, tensor)
+    assert torch.equal(from_nhwc.xy, decoded.xy)
+    with pytest.raises(TypeError, match=r"requires grad: take its \.detach\(\)"):
+        fc.decode.onehot(torch.zeros(3, 4, device="cuda", requires_grad=True))
+    host = Decoded(*(None if member is None else member.cpu().numpy() for member in decoded))
+    assert_agrees(DECODE, host, (images,), {})
+
+
+# Without a GPU, and without numba-cuda
+
+
+class OnNoDevice:
+    __cuda_array_interface__ = {  # noqa: RUF012
+        "shape": (4, 2),
+        "strides": None,
+        "typestr": "<f4",
+        "data": (1 << 20, False),
+        "version": 3,
+    }
+
+
+@needs_compiler
+@pytest.mark.skipif(not config.ENABLE_CUDASIM and cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_the_error_says_so():
+    for call in (fc.decode.onehot, lambda xy: fc.encode.onehot(xy, shape=(3, 4))):
+        with pytest.raises(RuntimeError, match="a CUDA array needs an NVIDIA driver and a GPU, and none was found"):
+            call(OnNoDevice())
+
+
+@needs_compiler
+def test_without_numba_cuda_the_error_says_what_to_install():
+    script = """
+import sys
+sys.modules["numba_cuda"] = None
+import fastcoord as fc
+class Array:
+    __cuda_array_interface__ = {}
+for call in (fc.decode.onehot, lambda xy: fc.encode.onehot(xy, shape=(3, 4))):
+    try:
+        call(Array())
+    except ImportError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.count("pip install 'fastcoord[cuda13]'") == 2
+
+
+def test_a_tensor_that_requires_grad_is_refused():
+    class OnGpu:
+        @property
+        def __cuda_array_interface__(self):
+            raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
+
+    assert _arrays.is_on_gpu(OnGpu())
+    torch = pytest.importorskip("torch")
+    assert not _arrays.is_on_gpu(torch.zeros(1, requires_grad=True))
+    with pytest.raises(TypeError, match=r"images: .*requires grad: take its \.detach\(\)"):
+        _launch.described("images", torch.zeros(1, requires_grad=True))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64"])
+def test_results_are_tensors_where_the_input_is_one(dtype):
+    torch = pytest.importorskip("torch")
+    made = _launch._empty(torch.zeros(1), (2, 3), np.dtype(dtype))
+    assert (made.shape, made.dtype, made.device.type) == ((2, 3), getattr(torch, dtype), "cpu")
