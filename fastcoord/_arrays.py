@@ -107,7 +107,7 @@ def maps(name: str, array: NDArray[Any], axes: Any, for_writing: bool = False) -
     """
     if array.ndim < 2:
         raise ValueError(f"{name}: expected at least 2 axes (..., H, W); got shape {array.shape}")
-    if axes != _LAST:
+    if type(axes) is not tuple or axes != _LAST:
         array = np.moveaxis(array, _checked_axes(axes, array.ndim), _LAST)
     shape = array.shape
     height, width = shape[-2:]
@@ -147,7 +147,7 @@ def _strided_maps(name: str, array: NDArray[Any], for_writing: bool) -> Maps:
             raise ValueError(
                 f"{name}: expected aligned elements, whole elements apart; got strides {array.strides} bytes"
             )
-        return maps(name, np.ascontiguousarray(array), _LAST)
+        return maps(name, array.copy(), _LAST)
     shape, strides = array.shape, [stride // size for stride in array.strides]
     lowest = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True) if stride < 0 < n)
     span = 1 + sum((n - 1) * abs(stride) for n, stride in zip(shape, strides, strict=True)) if array.size else 0
@@ -206,7 +206,7 @@ def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
 
 def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape:
     """The shape of an array of maps with these batch axes and `height` and `width` at `axes`."""
-    if axes == _LAST:
+    if type(axes) is tuple and axes == _LAST:
         return (*batch, height, width)
     dimensions = len(batch) + 2
     row_axis, column_axis = (axis % dimensions for axis in _checked_axes(axes, dimensions))
@@ -234,6 +234,22 @@ def result(name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any
         if np.may_share_memory(given, other) and _overlap(given, other):
             raise ValueError(f"{name}: expected memory of its own; got an array that overlaps with another argument")
     return given
+
+
+def decoded_members(out: Any) -> tuple[Any, Any, Any, Any]:
+    """The members of `out`, where the decoder gives no covariance."""
+    if not isinstance(out, tuple) or len(out) != 4:
+        raise TypeError(f"out: expected Decoded(xy, score, covariance, status); got {type(out).__qualname__}")
+    if out[2] is not None:
+        raise TypeError(f"out.covariance: expected None; got {type(out[2]).__qualname__}")
+    return out
+
+
+def encoded_members(out: Any) -> tuple[Any, Any]:
+    """The members of `out`, where the encoder gives a weight."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"out: expected Encoded(maps, weight); got {type(out).__qualname__}")
+    return out
 
 
 def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:

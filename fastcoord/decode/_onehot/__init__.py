@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import flat, is_on_gpu, maps, pixel_array, result, write_back
+from fastcoord._arrays import decoded_members, flat, is_on_gpu, maps, pixel_array, result, write_back
 from fastcoord.decode._onehot import cpu
 from fastcoord.results import Decoded
 
@@ -31,7 +31,8 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     axes : two ints
         Which axes are height and width; (1, 2) for NHWC. The batch is the remaining axes in their order.
     out : Decoded
-        Where to write: arrays as this function would return, sharing no memory with `images` or each other.
+        Where to write: arrays as this function would return, sharing no memory with `images` or each other, and on a
+        GPU contiguous.
 
     Returns
     -------
@@ -77,7 +78,10 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
         if count:
             cpu.onehot(read, xy, score, status)
         return Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
-    xy, score, status = _checked_out(out, batch, dtype, images)
+    xy, score, _, status = decoded_members(out)
+    xy = result("out.xy", xy, (*batch, 2), dtype, images)
+    score = result("out.score", score, batch, dtype, images, xy)
+    status = result("out.status", status, batch, _FLAGS, images, xy, score)
     given = (xy, score, status)
     written = tuple(flat(array) for array in given)
     if written[1].size:
@@ -85,14 +89,3 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     for source, target in zip(written, given, strict=True):
         write_back(source, target)
     return out
-
-
-def _checked_out(out: Any, batch: tuple[int, ...], dtype: Any, images: Any) -> tuple[Any, Any, Any]:
-    if not isinstance(out, tuple) or len(out) != 4:
-        raise TypeError(f"out: expected Decoded(xy, score, covariance, status); got {type(out).__qualname__}")
-    if out[2] is not None:
-        raise TypeError(f"out.covariance: expected None; got {type(out[2]).__qualname__}")
-    xy = result("out.xy", out[0], (*batch, 2), dtype, images)
-    score = result("out.score", out[1], batch, dtype, images, xy)
-    status = result("out.status", out[3], batch, _FLAGS, images, xy, score)
-    return xy, score, status

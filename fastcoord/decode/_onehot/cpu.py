@@ -33,6 +33,7 @@ from fastcoord._vector import (
 )
 from fastcoord.decode._onehot.formula import (
     CENSUS,
+    PLAIN,
     STATE,
     absorb,
     absorb_zero,
@@ -44,11 +45,10 @@ from fastcoord.decode._onehot.formula import (
     merge_census,
     nobody,
     nothing,
+    number_type,
 )
 
 LANES = 16
-PLAIN = 16  # vectors added without keeping the rest
-EXACT = 4096  # width and height up to which such sums of responses to bytes are exact in float32
 LINES = 8  # cache lines in a chunk
 CHUNK = LINES * CACHE_LINE
 CHUNKS = 8  # chunks in a page
@@ -375,10 +375,7 @@ _NO_PARTIAL = {dtype: np.empty((0, STATE + CENSUS), dtype) for dtype in (np.floa
 def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
     """Decode `maps` into flat arrays."""
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
-    if pixels.itemsize == 1:
-        number = np.float64 if max(width, height) > EXACT else np.float32
-    else:
-        number = np.float32 if pixels.dtype == np.float32 else np.float64
+    number = number_type(pixels.dtype, height, width)
     band_rows = min(max(BAND // width, 1), height)
     partial = _NO_PARTIAL[number]
     if band_rows < height:

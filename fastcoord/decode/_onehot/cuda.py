@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from fastcoord._arrays import Maps, maps, pixel_array
+from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
 from fastcoord._compile import inlined
 from fastcoord._launch import (
     GROUP,
@@ -36,6 +36,7 @@ from fastcoord._launch import (
 )
 from fastcoord._vector import convert
 from fastcoord.decode._onehot.formula import (
+    PLAIN,
     STATE,
     absorb,
     absorb_zero,
@@ -45,11 +46,10 @@ from fastcoord.decode._onehot.formula import (
     merge_census,
     nobody,
     nothing,
+    number_type,
 )
 from fastcoord.results import Decoded
 
-PLAIN = 16  # pixels added without keeping the rest
-EXACT = 4096  # width up to which such sums of 16 responses to bytes are exact in float32
 AHEAD = 4  # groups that a lane loads before it looks at them
 THREADS = 256  # in a block
 WARP_PIXELS = 1 << 12  # the largest map that one warp reads; not measured
@@ -220,7 +220,7 @@ def onehot(images: Any, axes: Any, out: Any) -> Decoded:
     read = maps("images", seen, axes)
     require_int32("images", read.height, read.width)
     dtype: Any = np.float64 if seen.dtype == np.float64 else np.float32
-    given = (None, None, None, None) if out is None else _members(out)
+    given = (None, None, None, None) if out is None else decoded_members(out)
     xy, seen_xy = made_or_given("out.xy", given[0], images, (*read.batch, 2), dtype, seen)
     score, seen_score = made_or_given("out.score", given[1], images, read.batch, dtype, seen, seen_xy)
     status, seen_status = made_or_given("out.status", given[3], images, read.batch, np.int32, seen, seen_xy, seen_score)
@@ -235,19 +235,10 @@ def onehot(images: Any, axes: Any, out: Any) -> Decoded:
     return Decoded(xy, score, None, status) if out is None else out
 
 
-def _members(out: Any) -> tuple[Any, ...]:
-    if not isinstance(out, tuple) or len(out) != 4:
-        raise TypeError(f"out: expected Decoded(xy, score, covariance, status); got {type(out).__qualname__}")
-    if out[2] is not None:
-        raise TypeError(f"out.covariance: expected None; got {type(out[2]).__qualname__}")
-    return out
-
-
 def _launch(read: Maps, images: Any, written: tuple[Any, Any, Any]) -> None:
     dtype, height, width = read.memory.dtype, read.height, read.width
     is_byte = dtype.itemsize == 1
-    is_double = (not is_byte and dtype != np.float32) or (is_byte and max(height, width) > EXACT)
-    unit = np.float64(1) if is_double else np.float32(1)
+    unit = number_type(dtype, height, width)(1)
     is_whole = read.column_stride == 1 and read.row_stride == width
     has_groups = is_whole and (is_byte or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
     items = GROUP // dtype.itemsize if has_groups else 1

@@ -15,8 +15,17 @@ from fastcoord._vector import fma, like, maximum, minimum, select
 from fastcoord.results import Status
 
 STATE, CENSUS = 5, 2  # members
+PLAIN = 16  # pixels absorbed before the sums are merged with what is kept of rounding
+EXACT = 4096  # height and width up to which the sums of so many responses to bytes are exact in float32
 INFINITY = np.inf
 EMPTY, NAN, MULTIPLE, NOT_UNIT = (int(s) for s in (Status.EMPTY, Status.NAN, Status.MULTIPLE, Status.NOT_UNIT))
+
+
+def number_type(dtype: Any, height: int, width: int) -> Any:
+    """The type in which pixels of type `dtype` are absorbed: float32 where that is exact, or the pixels are float32."""
+    if dtype.itemsize == 1:
+        return np.float32 if max(height, width) <= EXACT else np.float64
+    return np.float32 if dtype == np.float32 else np.float64
 
 
 @inlined

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 from fastcoord._arrays import (
     batch_with_canvas,
     canvas,
+    encoded_members,
     flat,
     is_on_gpu,
     maps,
@@ -21,6 +22,8 @@ from fastcoord.encode._onehot import cpu
 from fastcoord.results import Encoded
 
 __all__ = ["onehot"]
+
+_SINGLE = np.dtype(np.float32)
 
 
 def onehot(
@@ -67,7 +70,8 @@ def onehot(
         If the type of an array, of `shape`, `dtype` or `axes` is none of these.
     ValueError
         If the last axis of `xy` is not 2 long, an extent is less than 1, `out` does not fit, or, unless
-        `return_weight`, a point is not finite or further than half a pixel from every pixel's centre.
+        `return_weight`, a point is not finite or lies outside every pixel. On a GPU such a point always gives an image
+        of zeros: to raise, the host would have to wait.
 
     Notes
     -----
@@ -91,10 +95,9 @@ def onehot(
     batch = points.shape[:-1]
     whole = batch_with_canvas(batch, height, width, axes)
     if return_weight and out is not None:
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(f"out: expected Encoded(maps, weight); got {type(out).__qualname__}")
-        images = result("out.maps", out[0], whole, dtype, points)
-        weight = result("out.weight", out[1], batch, np.float32, points, images)
+        images, weight = encoded_members(out)
+        images = result("out.maps", images, whole, dtype, points)
+        weight = result("out.weight", weight, batch, _SINGLE, points, images)
     else:
         images = result("out", out, whole, dtype, points)
         weight = np.empty(batch, np.float32)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from fastcoord._arrays import Maps, batch_with_canvas, canvas, maps, pixel_type, point_array
+from fastcoord._arrays import Maps, batch_with_canvas, canvas, encoded_members, maps, pixel_type, point_array
 from fastcoord._launch import (
     GROUP,
     WARP,
@@ -137,9 +137,7 @@ def onehot(xy: Any, shape: Any, dtype: Any, axes: Any, return_weight: bool, out:
     whole = batch_with_canvas(batch, height, width, axes)
     given = (out, None)
     if return_weight and out is not None:
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(f"out: expected Encoded(maps, weight); got {type(out).__qualname__}")
-        given = out
+        given = encoded_members(out)
     name = "out.maps" if return_weight else "out"
     images, seen_images = made_or_given(name, given[0], xy, whole, dtype, seen)
     weight, seen_weight = made_or_given("out.weight", given[1], xy, batch, np.float32, seen, seen_images)
