@@ -52,6 +52,11 @@ def inlined(function: F) -> F:
     return cast(F, numba.njit(**_OPTIONS, forceinline=True)(_named(function)))
 
 
+def outlined(function: F) -> F:
+    """`function`, compiled by itself and called: with `_vector.out_of_line()` in its body, never copied into a caller."""
+    return cast(F, numba.njit(**_OPTIONS, forceinline=False)(_named(function)))  # False, or the caller's True is taken
+
+
 def kernel(function: Callable[..., Any]) -> "Kernel":
     """`function`, compiled once for one thread and once for all of them. It loops over maps with `numba.prange`.
 

@@ -448,6 +448,15 @@ def lane_merge(merge: Any) -> Any:
     return merge_lanes
 
 
+def out_of_line() -> None:
+    """Keep the compiled function that says this out of its callers: their loops then keep their registers."""
+
+
+@_instruction(out_of_line)
+def _out_of_line() -> Any:
+    return types.void(), lambda builder: builder.function.attributes.add("noinline")
+
+
 # ---- Memory: CPU only. `place` is what `memory` gave; indices and counts are in its elements -------------------------
 
 
@@ -533,11 +542,13 @@ def _load(place: Any, index: Any, lanes: Any) -> Any:
 
 def _masked(builder: Any, name: str, vec: Vec, count: Any, *values: Any) -> Any:
     """What LLVM's masked operation gives for the first `count` lanes, for none of them if `count` is negative."""
-    most = ir.Constant(count.type, vec.lanes)
-    count = builder.select(builder.icmp_signed("<", count, most), count, most)
-    count = builder.trunc(count, ir.IntType(32))  # one comparison of a register's width instead of two
-    numbers = ir.Constant(ir.VectorType(count.type, vec.lanes), list(range(vec.lanes)))
-    mask = builder.icmp_signed("<", numbers, _splat(builder, count, vec.lanes))
+    none, most = _number(0, 64), _number(vec.lanes, 64)
+    kept = builder.select(builder.icmp_signed(">", count, none), count, none)
+    ones = builder.sub(builder.shl(_number(1, 64), kept), _number(1, 64))
+    # as bits of an integer, which on AVX-512 is a mask already; to compare lane numbers takes four registers of bytes
+    bits = builder.select(builder.icmp_signed("<", kept, most), ones, _number(-1, 64))
+    bits = builder.trunc(bits, ir.IntType(vec.lanes)) if vec.lanes < 64 else bits
+    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), vec.lanes))
     alignment = _number(vec.element.bitwidth // 8)
     if name.startswith("store"):
         return _call(builder, f"llvm.masked.{name}", ir.VoidType(), *values, alignment, mask)

@@ -1,9 +1,10 @@
 """Who visits which pixel of a one-hot image on the CPU.
 
-Where the columns of a map stand side by side, its bytes are searched for what is not zero, in pages of 64 cache lines:
-zero bits contribute exactly nothing. A page without a zero chunk is absorbed as a whole, sixteen pixels at a time. Of
-any other page only the lines that are not zero are looked at, and a line with one hot pixel costs that pixel alone.
-Large maps are cut into bands of rows, by their shape, so that all threads help and the result does not depend on them.
+Zero bits contribute exactly nothing, so where the columns of a map stand side by side its bytes are searched for what is
+not zero, in pages of 64 cache lines. A map with one hot pixel costs this search and that pixel alone. Of any other map
+the pages without a zero chunk are absorbed as a whole, sixteen pixels at a time, and of the other pages the lines that
+are not zero. Large maps are cut into bands of rows, by their shape, so that all threads help and the result does not
+depend on how many there are.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from fastcoord._arrays import Maps
-from fastcoord._compile import Kernel, inlined, kernel
+from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._vector import (
     CACHE_LINE,
     any_lane,
@@ -27,6 +28,7 @@ from fastcoord._vector import (
     load_line,
     memory,
     octets,
+    out_of_line,
     prefetch,
     splat,
     trailing_zeros,
@@ -54,7 +56,9 @@ CHUNK = LINES * CACHE_LINE
 CHUNKS = 8  # chunks in a page
 PAGE = CHUNKS * CHUNK
 RUN = 4  # pages absorbed at once where one has no zero chunk
-AHEAD = 4096  # bytes between a line that is read and one that is prefetched
+AHEAD = 8192  # bytes between a line that is read and one that is prefetched
+NONE, SEVERAL = -1, -2
+GROUP = 8  # maps searched before their pixels are looked at
 BAND = 1 << 18  # pixels in a band
 
 _merge_lanes = lane_merge(merge)
@@ -202,7 +206,7 @@ def _lines_of_rest(lines: Any, at: int, end: int) -> Any:
     return bits, has_zero
 
 
-@inlined
+@outlined
 def _adjacent_band(
     place: Any,
     start: int,
@@ -215,15 +219,11 @@ def _adjacent_band(
     width: Any,
 ) -> Any:
     """The state and the census of `rows` rows of a map whose first pixel is element `start`; `column_stride` is 1."""
-    unit = width
-    nil = unit - unit
-    state, census = nothing(splat(nil, LANES)), nobody(splat(nil, LANES))  # of what was absorbed as vectors
-    few, few_census = nothing(nil), nobody(nil)  # of single pixels
-    is_vector_used = False
+    out_of_line()
+    zero = splat(width - width, LANES)
+    state, census = nothing(zero), nobody(zero)
     lines = octets(place)
     size = item_bytes(place)
-    line_pixels = CACHE_LINE // size
-    chunk_pixels, page_pixels = CHUNK // size, PAGE // size
     is_whole = row_stride == columns  # one stretch of memory
     length = rows * columns if is_whole else columns
     for stretch in range(1 if is_whole else rows):
@@ -238,46 +238,123 @@ def _adjacent_band(
             if found == 0:  # less than a chunk is left
                 pixels = end - at
                 bits, has_zero_line = _lines_of_rest(lines, next_at, end * size)
-                has_zero = has_zero or has_zero_line
                 is_full = not has_zero_line
             elif found == (1 << chunks) - 1:
-                pixels = (
-                    min((end - at) // page_pixels, RUN) * page_pixels if chunks == CHUNKS else chunks * chunk_pixels
-                )
+                run = min((end - at) * size // PAGE, RUN) * PAGE if chunks == CHUNKS else chunks * CHUNK
+                pixels = run // size
                 is_full = True
             else:
-                pixels = chunks * chunk_pixels
+                pixels = chunks * CHUNK // size
                 bits = _lines_of_chunks(lines, next_at, found)
-                has_zero = True
                 is_full = False
             if is_full:
                 state, census = _absorb_pixels(state, census, place, at, pixel + at, pixels, columns, height, width)
-                is_vector_used = True
                 bits = 0
-            if has_zero:
-                few = absorb_zero(few)
+            if has_zero or not is_full:
+                state = absorb_zero(state)
             while bits != 0:
-                here = at + trailing_zeros(bits) * line_pixels
+                here = at + trailing_zeros(bits) * CACHE_LINE // size
                 bits &= bits - 1
-                some = min(line_pixels, end - here)
-                hot = lane_bits(matters(load_line(place, here, some)))
-                if hot != 0 and hot & (hot - 1) == 0:
-                    here += trailing_zeros(hot)
-                    row = (pixel + here) // columns
-                    x, y = convert(pixel + here - row * columns, unit), convert(row, unit)
-                    value = convert(place[here], unit)
-                    few = merge(few, absorb(nothing(nil), value, x, y, width, height))
-                    few_census = count(few_census, value)
-                else:
-                    state, census = _absorb_pixels(
-                        state, census, place, here, pixel + here, some, columns, height, width
-                    )
-                    is_vector_used = True
+                some = min(CACHE_LINE // size, end - here)
+                state, census = _absorb_pixels(state, census, place, here, pixel + here, some, columns, height, width)
             at += pixels
-    if is_vector_used:
-        few = merge(few, _merge_lanes(state))
-        few_census = merge_census(few_census, _merge_census_lanes(census))
-    return few, few_census
+    return _merge_lanes(state), _merge_census_lanes(census)
+
+
+@inlined
+def _lone_chunk(lines: Any, at: int, end: int) -> Any:
+    """The byte at which the one chunk begins that is not zero, of the map from byte `at` to `end`; NONE, or SEVERAL.
+
+    What is left after the last whole chunk is one too.
+    """
+    lone = NONE
+    while at < end:
+        at, chunks, found = _next_page(lines, at, end)
+        if found & (found - 1) != 0:
+            return SEVERAL
+        if found == 0 and (at >= end or _lines_of_rest(lines, at, end)[0] == 0):
+            return lone
+        if lone != NONE:
+            return SEVERAL
+        lone = at + trailing_zeros(found) * CHUNK if found != 0 else at
+        at = at + chunks * CHUNK if found != 0 else end
+    return lone
+
+
+@inlined
+def _lone_pixel(place: Any, chunk: int, end: int) -> Any:
+    """The element that is the one hot pixel in the chunk from byte `chunk` on, of a map that ends at `end`; or SEVERAL.
+
+    SEVERAL may also be one hot pixel beside one that is negative.
+    """
+    lines = octets(place)
+    size = item_bytes(place)
+    if end - chunk < CHUNK:
+        bits, _ = _lines_of_rest(lines, chunk, end)
+    else:
+        bits = _lines_of_chunks(lines, chunk, 1)
+    if bits & (bits - 1) != 0:
+        return SEVERAL
+    line = chunk + trailing_zeros(bits) * CACHE_LINE
+    hot = lane_bits(matters(load_line(place, line // size, (end - line) // size)))
+    if hot == 0 or hot & (hot - 1) != 0:
+        return SEVERAL
+    return line // size + trailing_zeros(hot)
+
+
+@kernel
+def _stretched(
+    images: Any,
+    start: int,
+    outer_stride: int,
+    inner_count: int,
+    inner_stride: int,
+    row_stride: int,
+    column_stride: int,
+    number: int,
+    maps: int,
+    rows: int,
+    columns: int,
+    band_rows: int,
+    unit: Any,
+    partial: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """Maps of one band, each in one stretch of memory.
+
+    First all maps of a group are searched, then their pixels are looked at. To do both map by map interrupts the stream
+    of reads: 0.90 instead of 0.96 of the read ceiling for 16384×64×64 float32, 0.65 instead of 0.83 for uint8.
+    """
+    place = memory(images)
+    height, width = convert(rows, unit), convert(columns, unit)
+    nil = unit - unit
+    pixels = rows * columns
+    size = item_bytes(place)
+    for group in prange((maps + GROUP - 1) // GROUP):
+        first_map = np.int64(group) * GROUP
+        group_maps = min(GROUP, maps - first_map)
+        starts, chunks = np.empty(GROUP, np.int64), np.empty(GROUP, np.int64)
+        for k in range(group_maps):
+            i = first_map + k
+            outer = 0 if i < inner_count else i // inner_count
+            starts[k] = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            chunks[k] = _lone_chunk(octets(place), starts[k] * size, (starts[k] + pixels) * size)
+        for k in range(group_maps):
+            first, chunk = starts[k], chunks[k]
+            lone = chunk if chunk < 0 else _lone_pixel(place, chunk, (first + pixels) * size)
+            if lone == SEVERAL:
+                state, census = _adjacent_band(place, first, columns, 1, 0, rows, columns, height, width)
+            else:
+                state, census = absorb_zero(nothing(nil)), nobody(nil)
+                if lone != NONE:
+                    row = (lone - first) // columns
+                    x, y = convert(lone - first - row * columns, unit), convert(row, unit)
+                    value = convert(place[lone], unit)
+                    state, census = absorb(state, value, x, y, width, height), count(census, value)
+            i = number + first_map + k
+            xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(state, census, width, height)
 
 
 @inlined
@@ -292,7 +369,7 @@ def _scattered_band(
     height: Any,
     width: Any,
 ) -> Any:
-    """As `_band`, where the columns do not stand side by side."""
+    """As `_adjacent_band`, where the columns do not stand side by side."""
     unit = width
     gain_x, gain_y, step = splat(width, LANES), splat(height, LANES), splat(convert(LANES, unit), LANES)
     zero = gain_x - gain_x
@@ -340,11 +417,8 @@ def _decoder(band: Any) -> Kernel:
             some = min(band_rows, rows - first_row)
             state, census = band(place, first, row_stride, column_stride, first_row, some, columns, height, width)
             if bands == 1:
-                x, y, largest, flags = finish(state, census, width, height)
-                xy[2 * (number + i)] = x
-                xy[2 * (number + i) + 1] = y
-                score[number + i] = largest
-                status[number + i] = flags
+                i += number
+                xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(state, census, width, height)
             else:
                 for member in range(STATE):
                     partial[task, member] = state[member]
@@ -357,11 +431,8 @@ def _decoder(band: Any) -> Kernel:
                     row = partial[task]
                     state = merge(state, (row[0], row[1], row[2], row[3], row[4]))
                     census = merge_census(census, (row[STATE], row[STATE + 1]))
-                x, y, largest, flags = finish(state, census, width, height)
-                xy[2 * (number + i)] = x
-                xy[2 * (number + i) + 1] = y
-                score[number + i] = largest
-                status[number + i] = flags
+                i += number
+                xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(state, census, width, height)
 
     return kernel(decode)
 
@@ -380,7 +451,9 @@ def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
     partial = _NO_PARTIAL[number]
     if band_rows < height:
         partial = np.empty((count * -(-height // band_rows), STATE + CENSUS), number)
-    decode = _adjacent if maps.column_stride == 1 else _scattered
+    decode = _scattered if maps.column_stride != 1 else _adjacent
+    if maps.column_stride == 1 and maps.row_stride == width and band_rows == height:
+        decode = _stretched
     for i, start in enumerate(maps.starts):
         decode(
             count * width * height,
