@@ -21,7 +21,15 @@ from bench.measure import measured, summary
 from bench.workloads import resident
 from fastcoord import _ceiling
 from fastcoord._compile import kernel
-from fastcoord._vector import CACHE_LINE, bytes_past_line, load, memory, splat, store, store_streaming, stream_fence
+from fastcoord._memory import (
+    bytes_past_line,
+    load,
+    memory,
+    store,
+    store_streaming,
+    stream_fence,
+)
+from fastcoord._vector import CACHE_LINE, splat
 
 Pass = Callable[[NDArray[Any]], object]
 

@@ -19,20 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcoord._compile import inlined, kernel
-from fastcoord._vector import (
-    CACHE_LINE,
-    any_lane,
+from fastcoord._memory import (
     bytes_past_line,
     load,
     load_first,
     memory,
     prefetch,
-    splat,
     store,
     store_first,
     store_streaming,
     stream_fence,
 )
+from fastcoord._vector import CACHE_LINE, any_lane, splat
 
 __all__ = ["medians", "read_ceiling", "readers", "write_ceiling", "writers"]
 

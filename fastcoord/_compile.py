@@ -53,7 +53,7 @@ def inlined(function: F) -> F:
 
 
 def outlined(function: F) -> F:
-    """`function`, compiled by itself and called: with `_vector.out_of_line()` in its body, never copied into a caller."""
+    """`function`, compiled by itself and called: with `_vector.out_of_line()` in its body it is never copied."""
     return cast(F, numba.njit(**_OPTIONS, forceinline=False)(_named(function)))  # False, or the caller's True is taken
 
 

@@ -7,16 +7,12 @@ SSE2 (but for `fma`, which the last one rounds twice). No instruction of one pro
 Each operation is a plain Python function: its *twin*, which works on NumPy arrays of ``lanes`` elements and is what
 runs under ``NUMBA_DISABLE_JIT=1``. Compiled code gets LLVM instructions instead. The operations of the first part
 (`select`, `maximum`, `fma`, …, and the operators) are generic: a formula written with them runs on a ``Vec`` on the CPU
-and on one lane of a CUDA warp. Those of the second part exist for vectors only, those of the third move them to and
-from memory; both exist on the CPU only.
+and on one lane of a CUDA warp. Those of the second part exist for vectors only, on the CPU, as do those of
+`_memory`, which move vectors to and from memory.
 
 Two vectors of one type (`splat` a scalar) take ``+ − * & | ^ << >>``, the comparisons and unary ``−``, as NumPy arrays
 do: integers wrap round, comparisons give a mask (a vector of bool), with NaN all are false but ``!=``. Masks take
 ``& | ^`` and comparisons. A shift must be by fewer bits than the element has.
-
-Memory is reached through `memory(array)` of a contiguous array and flat element indices: no slice, no test for negative
-indices, no bounds check, and no reference count (an array that is handed to a function keeps a counter up to date, a
-call in the inner loop). The twins do check, so an uncompiled run finds an access outside the array.
 """
 
 import functools
@@ -29,7 +25,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.datamodel import default_manager
 from numba.core.errors import TypingError
 from numba.core.typing.templates import infer, infer_global, make_intrinsic_template
 from numba.extending import models, overload, register_model
@@ -40,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_LINE = 64  # bytes; also the width of the widest register we know
 
-_ELEMENTS: dict[Any, ir.Type] = {
+ELEMENTS: dict[Any, ir.Type] = {
     types.boolean: ir.IntType(1),  # in a mask; in memory it is a byte
     types.float32: ir.FloatType(),
     types.float64: ir.DoubleType(),
@@ -48,7 +43,7 @@ _ELEMENTS: dict[Any, ir.Type] = {
 }
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
     if not condition:
         raise TypingError(message)
 
@@ -57,7 +52,7 @@ class Vec(types.Type):  # type: ignore[misc]  # Numba has no types
     """The Numba type of ``lanes`` values of the Numba type ``element``, held in registers."""
 
     def __init__(self, element: Any, lanes: int) -> None:
-        _require(element in _ELEMENTS, f"expected float32, float64, an integer or bool in a vector; got {element}")
+        require(element in ELEMENTS, f"expected float32, float64, an integer or bool in a vector; got {element}")
         self.element = element
         self.lanes = lanes
         super().__init__(name=f"Vec({element}, {lanes})")
@@ -65,7 +60,7 @@ class Vec(types.Type):  # type: ignore[misc]  # Numba has no types
     @property
     def llvm(self) -> ir.VectorType:
         """The LLVM type."""
-        return ir.VectorType(_ELEMENTS[self.element], self.lanes)
+        return ir.VectorType(ELEMENTS[self.element], self.lanes)
 
     @property
     def kind(self) -> str:
@@ -84,13 +79,13 @@ class Vec(types.Type):  # type: ignore[misc]  # Numba has no types
 register_model(Vec)(lambda manager, vec: models.PrimitiveModel(manager, vec, vec.llvm))
 
 
-def _overload(operation: Any) -> Callable[[F], F]:
+def overloaded(operation: Any) -> Callable[[F], F]:
     """Compiled code of every target runs what the decorated function returns wherever it calls `operation`."""
     # strict compares annotations too, which a lambda lacks
     return cast(Callable[[F], F], overload(operation, strict=False))
 
 
-def _instruction(operation: Any) -> Callable[[F], F]:
+def instruction(operation: Any) -> Callable[[F], F]:
     """Code for the CPU gets LLVM instructions wherever it calls `operation`.
 
     The decorated function takes the Numba types of the arguments, literal where they can be. It returns the signature,
@@ -127,23 +122,23 @@ def _instruction(operation: Any) -> Callable[[F], F]:
     return register
 
 
-def _number(value: int, bits: int = 32) -> ir.Constant:
+def number(value: int, bits: int = 32) -> ir.Constant:
     return ir.Constant(ir.IntType(bits), value)
 
 
-def _splat(builder: Any, value: Any, lanes: int) -> Any:
+def splat_value(builder: Any, value: Any, lanes: int) -> Any:
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    first = builder.insert_element(undefined, value, _number(0))
+    first = builder.insert_element(undefined, value, number(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-def _call(builder: Any, name: str, result: ir.Type, *values: Any) -> Any:
+def call(builder: Any, name: str, result: ir.Type, *values: Any) -> Any:
     """The value of LLVM's intrinsic function of this name."""
     kind = ir.FunctionType(result, [value.type for value in values])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
 
 
-def _suffix(kind: Any) -> str:
+def suffix(kind: Any) -> str:
     """``v16f32`` or ``f32``: how LLVM names the overloads of its intrinsic functions."""
     lanes, element = (f"v{kind.lanes}", kind.element) if isinstance(kind, Vec) else ("", kind)
     return f"{lanes}{'f' if isinstance(element, types.Float) else 'i'}{element.bitwidth}"
@@ -159,7 +154,7 @@ def like(reference: Any, number: float) -> Any:
     return type(reference)(number)
 
 
-@_overload(like)
+@overloaded(like)
 def _like(reference: Any, number: Any) -> Any:
     if isinstance(reference, Vec):
         element, lanes = reference.element, reference.lanes
@@ -179,13 +174,13 @@ def convert(value: Any, unit: Any) -> Any:
     return type(unit)(value)
 
 
-@_overload(convert)
+@overloaded(convert)
 def _convert_scalar(value: Any, unit: Any) -> Any:
     element = unit
     return None if isinstance(value, Vec) else lambda value, unit: element(value)
 
 
-@_instruction(convert)
+@instruction(convert)
 def _convert(value: Any, unit: Any) -> Any:
     if not isinstance(value, Vec):
         return None
@@ -212,15 +207,15 @@ def select(mask: Any, a: Any, b: Any) -> Any:
     return a if mask else b
 
 
-_overload(select)(lambda mask, a, b: None if isinstance(mask, Vec) else lambda mask, a, b: a if mask else b)
+overloaded(select)(lambda mask, a, b: None if isinstance(mask, Vec) else lambda mask, a, b: a if mask else b)
 
 
-@_instruction(select)
+@instruction(select)
 def _select(mask: Any, a: Any, b: Any) -> Any:
     if not isinstance(mask, Vec):
         return None
     fits = mask.kind == "mask" and isinstance(a, Vec) and a == b and a.lanes == mask.lanes
-    _require(fits, f"select: expected a mask and two vectors of one type with as many lanes; got {mask}, {a}, {b}")
+    require(fits, f"select: expected a mask and two vectors of one type with as many lanes; got {mask}, {a}, {b}")
     return a(mask, a, b), lambda builder, *vectors: builder.select(*vectors)
 
 
@@ -234,8 +229,8 @@ def minimum(a: Any, b: Any) -> Any:
     return select(a < b, a, b)
 
 
-_overload(maximum)(lambda a, b: maximum)  # the twins themselves
-_overload(minimum)(lambda a, b: minimum)
+overloaded(maximum)(lambda a, b: maximum)  # the twins themselves
+overloaded(minimum)(lambda a, b: minimum)
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
@@ -243,29 +238,29 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     return a * b + c
 
 
-_overload(fma)(lambda a, b, c: None if isinstance(a, Vec) else fma)  # CUDA contracts it
+overloaded(fma)(lambda a, b, c: None if isinstance(a, Vec) else fma)  # CUDA contracts it
 
 
-@_instruction(fma)
+@instruction(fma)
 def _fma(a: Any, b: Any, c: Any) -> Any:
     is_float = a.kind == "float" if isinstance(a, Vec) else a in (types.float32, types.float64)
     if not (isinstance(a, Vec) or (is_float and a == b == c)):
         return None
-    _require(is_float and a == b == c, f"fma: expected three vectors of one type of floats; got {a}, {b}, {c}")
+    require(is_float and a == b == c, f"fma: expected three vectors of one type of floats; got {a}, {b}, {c}")
     # llvm.fma would become a library call for each lane where the target has no such instruction (0.03 of the speed)
-    name = f"llvm.fmuladd.{_suffix(a)}"
-    return a(a, b, c), lambda builder, *values: _call(builder, name, values[0].type, *values)
+    name = f"llvm.fmuladd.{suffix(a)}"
+    return a(a, b, c), lambda builder, *values: call(builder, name, values[0].type, *values)
 
 
 def _operator(function: Any, sign: str = "", **methods: str) -> None:
     """Let a Python operator take two vectors of one type; `sign`: of a comparison; `methods`: the builder's by kind."""
 
-    @_instruction(function)
+    @instruction(function)
     def _of_two(a: Any, b: Any) -> Any:
         if not (isinstance(a, Vec) or isinstance(b, Vec)):
             return None
-        _require(a == b, f"{function.__name__}: expected two vectors of one type; got {a} and {b}")
-        _require(a.kind in methods, f"{function.__name__}: not for {a}")
+        require(a == b, f"{function.__name__}: expected two vectors of one type; got {a} and {b}")
+        require(a.kind in methods, f"{function.__name__}: not for {a}")
         result, signs = (a.of(types.boolean), [sign]) if sign else (a, [])
         return result(a, b), lambda builder, x, y: getattr(builder, methods[a.kind])(*signs, x, y)
 
@@ -284,25 +279,25 @@ for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "
     _operator(getattr(operator, _name), _sign, float=_of_floats, **_of_others)
 
 
-@_instruction(operator.neg)
+@instruction(operator.neg)
 def _negative(a: Any) -> Any:
     if not isinstance(a, Vec):
         return None
-    _require(a.kind != "mask", f"neg: not for {a}")
+    require(a.kind != "mask", f"neg: not for {a}")
     return a(a), lambda builder, x: builder.fneg(x) if a.kind == "float" else builder.neg(x)
 
 
 # ---- Vectors: CPU only -----------------------------------------------------------------------------------------------
 
 
-def _constant(name: str, lanes: Any) -> int:
-    _require(isinstance(lanes, types.IntegerLiteral), f"{name}: expected a number of lanes known at compile time")
+def constant(name: str, lanes: Any) -> int:
+    require(isinstance(lanes, types.IntegerLiteral), f"{name}: expected a number of lanes known at compile time")
     return int(lanes.literal_value)
 
 
 def _require_mask(name: str, mask: Any) -> None:
     fits = isinstance(mask, Vec) and mask.kind == "mask" and mask.lanes <= 64
-    _require(fits, f"{name}: expected a mask of at most 64 lanes; got {mask}")
+    require(fits, f"{name}: expected a mask of at most 64 lanes; got {mask}")
 
 
 def splat(value: Any, lanes: int) -> Any:
@@ -310,10 +305,10 @@ def splat(value: Any, lanes: int) -> Any:
     return np.full(lanes, value)
 
 
-@_instruction(splat)
+@instruction(splat)
 def _emit_splat(value: Any, lanes: Any) -> Any:
-    vec = Vec(types.unliteral(value), _constant("splat", lanes))
-    return vec(vec.element, lanes), lambda builder, scalar, lanes: _splat(builder, scalar, vec.lanes)
+    vec = Vec(types.unliteral(value), constant("splat", lanes))
+    return vec(vec.element, lanes), lambda builder, scalar, lanes: splat_value(builder, scalar, vec.lanes)
 
 
 def splat_line(value: Any) -> Any:
@@ -321,7 +316,7 @@ def splat_line(value: Any) -> Any:
     return np.full(CACHE_LINE // value.itemsize, value)
 
 
-@_overload(splat_line)
+@overloaded(splat_line)
 def _splat_line(value: Any) -> Any:
     lanes = CACHE_LINE * 8 // value.bitwidth
     return lambda value: splat(value, lanes)
@@ -332,10 +327,10 @@ def lane_numbers(reference: Any) -> Any:
     return np.arange(len(reference)).astype(reference.dtype)
 
 
-@_instruction(lane_numbers)
+@instruction(lane_numbers)
 def _lane_numbers(reference: Any) -> Any:
     fits = isinstance(reference, Vec) and reference.kind != "mask"
-    _require(fits, f"lane_numbers: expected a vector of numbers; got {reference}")
+    require(fits, f"lane_numbers: expected a vector of numbers; got {reference}")
     numbers = ir.Constant(reference.llvm, list(range(reference.lanes)))
     return reference(reference), lambda builder, vector: numbers
 
@@ -345,12 +340,12 @@ def reinterpret(value: Any, unit: Any) -> Any:
     return value.view(type(unit))
 
 
-@_instruction(reinterpret)
+@instruction(reinterpret)
 def _reinterpret(value: Any, unit: Any) -> Any:
-    _require(isinstance(value, Vec), f"reinterpret: expected a vector; got {value}")
+    require(isinstance(value, Vec), f"reinterpret: expected a vector; got {value}")
     result = value.of(unit)
     fits = "mask" not in (value.kind, result.kind) and value.element.bitwidth == result.element.bitwidth
-    _require(fits, f"reinterpret: expected elements of one width; got {value} and {unit}")
+    require(fits, f"reinterpret: expected elements of one width; got {value} and {unit}")
     return result(value, unit), lambda builder, vector, unit: builder.bitcast(vector, result.llvm)
 
 
@@ -359,10 +354,10 @@ def any_lane(mask: Any) -> Any:
     return bool(mask.any())
 
 
-@_instruction(any_lane)
+@instruction(any_lane)
 def _any_lane(mask: Any) -> Any:
     _require_mask("any_lane", mask)
-    none = _number(0, mask.lanes)
+    none = number(0, mask.lanes)
     return types.boolean(mask), lambda builder, v: builder.icmp_unsigned("!=", builder.bitcast(v, none.type), none)
 
 
@@ -374,7 +369,7 @@ def lane_bits(mask: Any) -> Any:
     return sum(1 << lane for lane in range(len(mask)) if mask[lane])
 
 
-@_instruction(lane_bits)
+@instruction(lane_bits)
 def _lane_bits(mask: Any) -> Any:
     _require_mask("lane_bits", mask)
     bits, wide = ir.IntType(mask.lanes), ir.IntType(64)
@@ -386,9 +381,9 @@ def trailing_zeros(bits: Any) -> Any:
     return (int(bits) & -int(bits)).bit_length() - 1
 
 
-@_instruction(trailing_zeros)
+@instruction(trailing_zeros)
 def _trailing_zeros(bits: Any) -> Any:
-    return types.int64(types.int64), lambda builder, value: builder.cttz(value, _number(1, 1))
+    return types.int64(types.int64), lambda builder, value: builder.cttz(value, number(1, 1))
 
 
 def first_lane(vectors: Any) -> Any:
@@ -396,18 +391,18 @@ def first_lane(vectors: Any) -> Any:
     return tuple(vector[0] for vector in vectors)
 
 
-@_instruction(first_lane)
+@instruction(first_lane)
 def _first_lane(vectors: Any) -> Any:
     _require_vectors("first_lane", vectors)
     result = types.BaseTuple.from_types([vec.element for vec in vectors])
     return result(vectors), lambda builder, members: [
-        builder.extract_element(v, _number(0)) for v in cgutils.unpack_tuple(builder, members)
+        builder.extract_element(v, number(0)) for v in cgutils.unpack_tuple(builder, members)
     ]
 
 
 def _require_vectors(name: str, vectors: Any) -> None:
     fits = isinstance(vectors, types.BaseTuple) and all(isinstance(v, Vec) and v.kind != "mask" for v in vectors)
-    _require(fits, f"{name}: expected a tuple of vectors of numbers; got {vectors}")
+    require(fits, f"{name}: expected a tuple of vectors of numbers; got {vectors}")
 
 
 def rotated(vectors: Any, by: int) -> Any:
@@ -415,10 +410,10 @@ def rotated(vectors: Any, by: int) -> Any:
     return tuple(np.roll(vector, -by) for vector in vectors)
 
 
-@_instruction(rotated)
+@instruction(rotated)
 def _rotated(vectors: Any, by: Any) -> Any:
     _require_vectors("rotated", vectors)
-    shift = _constant("rotated", by)
+    shift = constant("rotated", by)
 
     def emit(builder: Any, members: Any, by: Any) -> Any:
         turned = []
@@ -452,259 +447,6 @@ def out_of_line() -> None:
     """Keep the compiled function that says this out of its callers: their loops then keep their registers."""
 
 
-@_instruction(out_of_line)
+@instruction(out_of_line)
 def _out_of_line() -> Any:
     return types.void(), lambda builder: builder.function.attributes.add("noinline")
-
-
-# ---- Memory: CPU only. `place` is what `memory` gave; indices and counts are in its elements -------------------------
-
-
-def memory(array: Any) -> Any:
-    """Where the elements of a contiguous, aligned array of numbers stand in memory order, for the functions below.
-
-    Compiled code refuses other arrays by their type, which does not tell whether they are aligned.
-    """
-    if not array.flags.forc or not array.flags.aligned or array.dtype.kind not in "fiu":
-        raise ValueError(f"expected a contiguous, aligned array of numbers; got {array.dtype} {array.strides}")
-    return array.reshape(-1, order="A")
-
-
-@_instruction(memory)
-def _memory(array: Any) -> Any:
-    fits = isinstance(array, types.Array) and array.layout in "CF"
-    fits = fits and array.dtype in _ELEMENTS and array.dtype != types.boolean
-    _require(fits, f"memory: expected a contiguous array of numbers; got {array}")
-    data = default_manager[array].get_field_position("data")
-    return types.CPointer(array.dtype)(array), lambda builder, value: builder.extract_value(value, data)
-
-
-def octets(place: Any) -> Any:
-    """The same memory as bytes."""
-    return place.view(np.uint8)
-
-
-@_instruction(octets)
-def _octets(place: Any) -> Any:
-    byte = ir.IntType(8).as_pointer()
-    return types.CPointer(types.uint8)(place), lambda builder, pointer: builder.bitcast(pointer, byte)
-
-
-def item_bytes(place: Any) -> Any:
-    """The size of an element."""
-    return place.itemsize
-
-
-@_overload(item_bytes)
-def _item_bytes(place: Any) -> Any:
-    size = place.dtype.bitwidth // 8
-    return lambda place: size
-
-
-def _place(name: str, place: Any, *indices: Any, vector: Any = None) -> None:
-    """Refuse what is not a place, not an index or count in it, or not a vector that it can hold."""
-    _require(isinstance(place, types.CPointer), f"{name}: expected what memory(array) gives; got {place}")
-    fits = all(isinstance(index, types.Integer) for index in indices)
-    _require(fits, f"{name}: expected integers for indices and counts; got {', '.join(map(str, indices))}")
-    fits = vector is None or (isinstance(vector, Vec) and vector.element == place.dtype)
-    _require(fits, f"{name}: expected a vector of {place.dtype}; got {vector}")
-
-
-def _span(place: Any, index: Any, count: int) -> slice:
-    """The twins' access to `count` elements, which must lie in the array."""
-    start, stop = int(index), int(index) + max(count, 0)
-    if stop > start and not (start >= 0 and stop <= place.size):
-        raise IndexError(f"elements {start} to {stop} of a place with {place.size}")
-    return slice(start, stop)
-
-
-def _pointer(builder: Any, place: Any, index: Any, kind: ir.Type) -> Any:
-    return builder.bitcast(builder.gep(place, [index]), kind.as_pointer())
-
-
-def load(place: Any, index: Any, lanes: int) -> Any:
-    """`lanes` consecutive elements from `index` on, all of which are read."""
-    return place[_span(place, index, lanes)].copy()
-
-
-@_instruction(load)
-def _load(place: Any, index: Any, lanes: Any) -> Any:
-    _place("load", place, index)
-    vec = Vec(place.dtype, _constant("load", lanes))
-
-    def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> Any:
-        loaded = builder.load(_pointer(builder, place_, index, vec.llvm))
-        loaded.align = place.dtype.bitwidth // 8
-        return loaded
-
-    return vec(place, types.intp, lanes), emit
-
-
-def _masked(builder: Any, name: str, vec: Vec, count: Any, *values: Any) -> Any:
-    """What LLVM's masked operation gives for the first `count` lanes, for none of them if `count` is negative."""
-    none, most = _number(0, 64), _number(vec.lanes, 64)
-    kept = builder.select(builder.icmp_signed(">", count, none), count, none)
-    ones = builder.sub(builder.shl(_number(1, 64), kept), _number(1, 64))
-    # as bits of an integer, which on AVX-512 is a mask already; to compare lane numbers takes four registers of bytes
-    bits = builder.select(builder.icmp_signed("<", kept, most), ones, _number(-1, 64))
-    bits = builder.trunc(bits, ir.IntType(vec.lanes)) if vec.lanes < 64 else bits
-    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), vec.lanes))
-    alignment = _number(vec.element.bitwidth // 8)
-    if name.startswith("store"):
-        return _call(builder, f"llvm.masked.{name}", ir.VoidType(), *values, alignment, mask)
-    others = ir.Constant(vec.llvm, [_lowest(np.dtype(str(vec.element)))] * vec.lanes)
-    return _call(builder, f"llvm.masked.{name}", vec.llvm, *values, alignment, mask, others)
-
-
-def _lowest(dtype: Any) -> Any:
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-
-
-def load_first(place: Any, index: Any, count: Any, lanes: int) -> Any:
-    """`count` consecutive elements from `index` on in the first lanes; none if `count` ≤ 0, all if it is ≥ `lanes`.
-
-    The memory of the other lanes is not read; they hold the lowest value of the type (−∞, the least integer).
-    """
-    count = max(0, min(int(count), lanes))
-    vector = np.full(lanes, _lowest(place.dtype), place.dtype)
-    vector[:count] = place[_span(place, index, count)]
-    return vector
-
-
-@_instruction(load_first)
-def _load_first(place: Any, index: Any, count: Any, lanes: Any) -> Any:
-    _place("load_first", place, index, count)
-    vec = Vec(place.dtype, _constant("load_first", lanes))
-
-    def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
-        return _masked(builder, f"load.{_suffix(vec)}.p0", vec, count, _pointer(builder, place_, index, vec.llvm))
-
-    return vec(place, types.intp, types.intp, lanes), emit
-
-
-def load_line(place: Any, index: Any, count: Any) -> Any:
-    """As `load_first`, with as many lanes as fill a cache line."""
-    return load_first(place, index, count, CACHE_LINE // place.itemsize)
-
-
-@_overload(load_line)
-def _load_line(place: Any, index: Any, count: Any) -> Any:
-    lanes = CACHE_LINE * 8 // place.dtype.bitwidth
-    return lambda place, index, count: load_first(place, index, count, lanes)
-
-
-def gather(place: Any, index: Any, stride: Any, count: Any, lanes: int) -> Any:
-    """As `load_first`, of the elements `index`, `index` + `stride`, `index` + 2·`stride`, … and no others.
-
-    `stride` may be negative or zero.
-    """
-    vector = np.full(lanes, _lowest(place.dtype), place.dtype)
-    for lane in range(min(int(count), lanes)):
-        vector[lane] = place[_span(place, index + lane * stride, 1)][0]
-    return vector
-
-
-@_instruction(gather)
-def _gather(place: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
-    _place("gather", place, index, stride, count)
-    vec = Vec(place.dtype, _constant("gather", lanes))
-
-    def emit(builder: Any, place_: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
-        first = builder.ptrtoint(builder.gep(place_, [index]), stride.type)
-        steps = ir.Constant(
-            ir.VectorType(stride.type, vec.lanes), [lane * place.dtype.bitwidth // 8 for lane in range(vec.lanes)]
-        )
-        addresses = builder.mul(_splat(builder, stride, vec.lanes), steps)
-        addresses = builder.add(_splat(builder, first, vec.lanes), addresses)
-        pointers = builder.inttoptr(addresses, ir.VectorType(place_.type, vec.lanes))
-        return _masked(builder, f"gather.{_suffix(vec)}.v{vec.lanes}p0", vec, count, pointers)
-
-    return vec(place, types.intp, types.intp, types.intp, lanes), emit
-
-
-def store(place: Any, index: Any, vector: Any) -> None:
-    """Write all lanes to consecutive elements from `index` on."""
-    place[_span(place, index, len(vector))] = vector
-
-
-def store_streaming(place: Any, index: Any, vector: Any) -> None:
-    """As `store`, past the caches: whole lines are written without being read first.
-
-    The address must be a multiple of the vector's size: compiled code that breaks this is stopped by the processor, the
-    twin raises ValueError. `stream_fence` must follow before another thread reads.
-    """
-    span = _span(place, index, len(vector))
-    if (place.ctypes.data + span.start * place.itemsize) % vector.nbytes:
-        raise ValueError(f"element {span.start} is not aligned to {vector.nbytes} bytes")
-    place[span] = vector
-
-
-def _store_operation(operation: Any, streaming: bool) -> None:
-    @_instruction(operation)
-    def _store(place: Any, index: Any, vector: Any) -> Any:
-        _place(operation.__name__, place, index, vector=vector)
-
-        def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> None:
-            stored = builder.store(lanes, _pointer(builder, place_, index, vector.llvm))
-            stored.align = place.dtype.bitwidth // 8
-            if streaming:
-                stored.align *= vector.lanes
-                stored.set_metadata("nontemporal", builder.module.add_metadata([_number(1)]))
-
-        return types.void(place, types.intp, vector), emit
-
-
-_store_operation(store, streaming=False)
-_store_operation(store_streaming, streaming=True)
-
-
-def store_first(place: Any, index: Any, vector: Any, count: Any) -> None:
-    """Write the first `count` lanes, none if `count` ≤ 0, all if it is as many or more; other memory is not touched."""
-    count = max(0, min(int(count), len(vector)))
-    place[_span(place, index, count)] = vector[:count]
-
-
-@_instruction(store_first)
-def _store_first(place: Any, index: Any, vector: Any, count: Any) -> Any:
-    _place("store_first", place, index, count, vector=vector)
-    name, llvm = f"store.{_suffix(vector)}.p0", vector.llvm
-    return types.void(place, types.intp, vector, types.intp), lambda builder, p, index, lanes, count: _masked(
-        builder, name, vector, count, lanes, _pointer(builder, p, index, llvm)
-    )
-
-
-def stream_fence() -> None:
-    """Make streaming stores visible before any later store: a full fence, which on x86 orders them too."""
-
-
-@_instruction(stream_fence)
-def _stream_fence() -> Any:
-    return types.void(), lambda builder: builder.fence("seq_cst")
-
-
-def prefetch(place: Any, index: Any) -> None:
-    """Hint that element `index` will be read; nothing is read, and it may lie outside the place."""
-
-
-@_instruction(prefetch)
-def _prefetch(place: Any, index: Any) -> Any:
-    _place("prefetch", place, index)
-
-    def emit(builder: Any, place_: Any, index: Any) -> None:
-        read, keep, data = _number(0), _number(3), _number(1)
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
-
-    return types.void(place, types.intp), emit
-
-
-def bytes_past_line(place: Any, index: Any) -> Any:
-    """How many bytes element `index` lies past the start of its cache line."""
-    return int((place.ctypes.data + int(index) * place.itemsize) % CACHE_LINE)
-
-
-@_instruction(bytes_past_line)
-def _bytes_past_line(place: Any, index: Any) -> Any:
-    _place("bytes_past_line", place, index)
-    past = _number(CACHE_LINE - 1, 64)
-    result = types.int64(place, types.intp)
-    return result, lambda builder, p, index: builder.and_(builder.ptrtoint(builder.gep(p, [index]), past.type), past)

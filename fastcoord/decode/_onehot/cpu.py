@@ -1,10 +1,10 @@
 """Who visits which pixel of a one-hot image on the CPU.
 
-Zero bits contribute exactly nothing, so where the columns of a map stand side by side its bytes are searched for what is
-not zero, in pages of 64 cache lines. A map with one hot pixel costs this search and that pixel alone. Of any other map
-the pages without a zero chunk are absorbed as a whole, sixteen pixels at a time, and of the other pages the lines that
-are not zero. Large maps are cut into bands of rows, by their shape, so that all threads help and the result does not
-depend on how many there are.
+Zero bits contribute exactly nothing, so where the columns of a map stand side by side its bytes are searched for what
+is not zero, in pages of 64 cache lines. A map with one hot pixel costs this search and that pixel alone. Of any other
+map the pages without a zero chunk are absorbed as a whole, sixteen pixels at a time, and of the other pages the lines
+that are not zero. Large maps are cut into bands of rows, by their shape, so that all threads help and the result does
+not depend on how many there are.
 """
 
 from typing import Any
@@ -14,22 +14,24 @@ from numba import prange
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
-from fastcoord._vector import (
-    CACHE_LINE,
-    any_lane,
-    convert,
+from fastcoord._memory import (
     gather,
     item_bytes,
-    lane_bits,
-    lane_merge,
-    lane_numbers,
     load,
     load_first,
     load_line,
     memory,
     octets,
-    out_of_line,
     prefetch,
+)
+from fastcoord._vector import (
+    CACHE_LINE,
+    any_lane,
+    convert,
+    lane_bits,
+    lane_merge,
+    lane_numbers,
+    out_of_line,
     splat,
     trailing_zeros,
 )
@@ -333,7 +335,7 @@ def _stretched(
     pixels = rows * columns
     size = item_bytes(place)
     for group in prange((maps + GROUP - 1) // GROUP):
-        first_map = np.int64(group) * GROUP
+        first_map: Any = np.int64(group) * GROUP  # an unsigned index would make floats of differences
         group_maps = min(GROUP, maps - first_map)
         starts, chunks = np.empty(GROUP, np.int64), np.empty(GROUP, np.int64)
         for k in range(group_maps):

@@ -11,21 +11,23 @@ from numba import prange
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined, kernel
-from fastcoord._vector import (
-    CACHE_LINE,
+from fastcoord._memory import (
     bytes_past_line,
-    convert,
     item_bytes,
-    lane_numbers,
     memory,
     octets,
-    select,
-    splat,
-    splat_line,
     store,
     store_first,
     store_streaming,
     stream_fence,
+)
+from fastcoord._vector import (
+    CACHE_LINE,
+    convert,
+    lane_numbers,
+    select,
+    splat,
+    splat_line,
 )
 from fastcoord.encode._onehot.formula import NOWHERE, nearest, response
 
