@@ -127,13 +127,16 @@ def _absorb_pixels(
     column = pixel - row * columns
     done = 0
     while done < pixels:
-        rows = min((pixels - done) // columns, PLAIN)
+        rows = (pixels - done) // columns
+        rows = rows if rows < PLAIN else PLAIN
         if column == 0 and rows > 1:
             state = _absorb_rows(state, place, at + done, row, rows, columns, height, width)
             done += rows * columns
             row += rows
         else:
-            some = min(pixels - done, columns - column, LANES * PLAIN)
+            some = LANES * PLAIN
+            some = some if some < pixels - done else pixels - done
+            some = some if some < columns - column else columns - column
             state = _absorb_piece(state, place, at + done, column, row, some, height, width)
             done += some
             column += some
@@ -142,7 +145,7 @@ def _absorb_pixels(
                 column = 0
     done = 0
     while done < pixels and not any_lane(is_settled(state, census)):
-        some = min(pixels - done, LANES * PLAIN)
+        some = LANES * PLAIN if pixels - done > LANES * PLAIN else pixels - done
         for k in range(done, done + some, LANES):
             census = count(census, convert(load_first(place, at + k, pixels - k, LANES), width))
         done += some
@@ -169,7 +172,8 @@ def _next_page(lines: Any, at: int, end: int) -> Any:
     """
     chunks, found = 0, 0
     while at + CHUNK <= end:
-        chunks = min((end - at) // CHUNK, CHUNKS)
+        chunks = (end - at) // CHUNK
+        chunks = chunks if chunks < CHUNKS else CHUNKS
         for c in range(chunks):
             for line in range(LINES):
                 prefetch(lines, at + c * CHUNK + line * CACHE_LINE + AHEAD)
@@ -181,16 +185,12 @@ def _next_page(lines: Any, at: int, end: int) -> Any:
 
 
 @inlined
-def _lines_of_chunks(lines: Any, at: int, found: int) -> Any:
-    """The lines that are not zero, as bits, in the `found` chunks of the page from byte `at` on."""
+def _lines_of_chunk(lines: Any, at: int) -> Any:
+    """The lines that are not zero, as bits, of the chunk from byte `at` on."""
     zero = splat(np.uint8(0), 64)
     bits = 0
-    while found != 0:
-        c = trailing_zeros(found)
-        found &= found - 1
-        for line in range(LINES):
-            is_found = any_lane(load(lines, at + c * CHUNK + line * CACHE_LINE, 64) != zero)
-            bits |= (1 if is_found else 0) << (c * LINES + line)
+    for line in range(LINES):
+        bits |= (1 if any_lane(load(lines, at + line * CACHE_LINE, 64) != zero) else 0) << line
     return bits
 
 
@@ -236,28 +236,31 @@ def _adjacent_band(
             next_at, chunks, found = _next_page(lines, at * size, end * size)
             has_zero = next_at > at * size
             at = next_at // size
-            bits = 0
             if found == 0:  # less than a chunk is left
                 pixels = end - at
                 bits, has_zero_line = _lines_of_rest(lines, next_at, end * size)
                 is_full = not has_zero_line
-            elif found == (1 << chunks) - 1:
-                run = min((end - at) * size // PAGE, RUN) * PAGE if chunks == CHUNKS else chunks * CHUNK
-                pixels = run // size
-                is_full = True
             else:
                 pixels = chunks * CHUNK // size
-                bits = _lines_of_chunks(lines, next_at, found)
-                is_full = False
-            if is_full:
-                state, census = _absorb_pixels(state, census, place, at, pixel + at, pixels, columns, height, width)
                 bits = 0
+                is_full = found == (1 << chunks) - 1
+                if is_full and chunks == CHUNKS:
+                    run = (end - at) // pixels
+                    pixels *= run if run < RUN else RUN
+                while not is_full and found != 0:
+                    c = trailing_zeros(found)
+                    found &= found - 1
+                    bits |= _lines_of_chunk(lines, next_at + c * CHUNK) << (c * LINES)
             if has_zero or not is_full:
                 state = absorb_zero(state)
+            if is_full:
+                bits = 1
             while bits != 0:
                 here = at + trailing_zeros(bits) * CACHE_LINE // size
                 bits &= bits - 1
-                some = min(CACHE_LINE // size, end - here)
+                some = CACHE_LINE // size if here + CACHE_LINE // size < end else end - here
+                if is_full:
+                    some = pixels
                 state, census = _absorb_pixels(state, census, place, here, pixel + here, some, columns, height, width)
             at += pixels
     return _merge_lanes(state), _merge_census_lanes(census)
@@ -294,7 +297,7 @@ def _lone_pixel(place: Any, chunk: int, end: int) -> Any:
     if end - chunk < CHUNK:
         bits, _ = _lines_of_rest(lines, chunk, end)
     else:
-        bits = _lines_of_chunks(lines, chunk, 1)
+        bits = _lines_of_chunk(lines, chunk)
     if bits & (bits - 1) != 0:
         return SEVERAL
     line = chunk + trailing_zeros(bits) * CACHE_LINE
@@ -336,7 +339,7 @@ def _stretched(
     size = item_bytes(place)
     for group in prange((maps + GROUP - 1) // GROUP):
         first_map: Any = np.int64(group) * GROUP  # an unsigned index would make floats of differences
-        group_maps = min(GROUP, maps - first_map)
+        group_maps = GROUP if maps - first_map > GROUP else maps - first_map
         starts, chunks = np.empty(GROUP, np.int64), np.empty(GROUP, np.int64)
         for k in range(group_maps):
             i = first_map + k
@@ -416,7 +419,7 @@ def _decoder(band: Any) -> Kernel:
             first_row = (task - i * bands) * band_rows
             outer = i // inner_count
             first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            some = min(band_rows, rows - first_row)
+            some = band_rows if band_rows < rows - first_row else rows - first_row
             state, census = band(place, first, row_stride, column_stride, first_row, some, columns, height, width)
             if bands == 1:
                 i += number
