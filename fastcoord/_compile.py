@@ -34,8 +34,9 @@ _config = _core.config  # read at each use: a file (.numba_config.yaml), the env
 # Never fastmath: NaN, infinities and the order of additions are part of the result.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
-# What only compiled functions call needs no entry for Python and C: 3.2 instead of 3.9 s for the first decode.onehot.
-_INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# What only compiled functions call needs no entry for C. Without one for Python too the first decode.onehot would take
+# 3.2 s instead of 3.7, but then a formula that Python calls crashes the process.
+_INNER: dict[str, Any] = {"no_cfunc_wrapper": True}
 
 # Every setting of Numba that changes the code it generates.
 _SETTINGS = (
@@ -57,7 +58,8 @@ def inlined(function: F) -> F:
 
 def outlined(function: F) -> F:
     """`function`, compiled by itself and called: with `_vector.out_of_line()` in its body it is never copied."""
-    return cast(F, numba.njit(**_OPTIONS, **_INNER, forceinline=False)(_named(function)))  # False, or the caller's True is taken
+    # forceinline is said, or the caller's is taken
+    return cast(F, numba.njit(**_OPTIONS, **_INNER, forceinline=False)(_named(function)))
 
 
 def kernel(function: Callable[..., Any]) -> "Kernel":

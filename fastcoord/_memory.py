@@ -32,7 +32,8 @@ from fastcoord._vector import (
 def memory(array: Any) -> Any:
     """Where the elements of a contiguous, aligned array of numbers stand in memory order, for the functions below.
 
-    Compiled code refuses other arrays by their type, which does not tell whether they are aligned.
+    Compiled code refuses other arrays by their type, which does not tell whether they are aligned. The caller must keep
+    the array: one that compiled code made itself is freed after its last use, which this is not (a crash was seen).
     """
     if not array.flags.forc or not array.flags.aligned or array.dtype.kind not in "fiu":
         raise ValueError(f"expected a contiguous, aligned array of numbers; got {array.dtype} {array.strides}")

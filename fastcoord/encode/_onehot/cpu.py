@@ -1,7 +1,8 @@
 """Who visits which pixel of a one-hot image that is written on the CPU.
 
-All pixels but one are zero, so whole cache lines of zeros are written, past the caches and in ascending order; the line
-with the hot pixel takes its turn among them (written afterwards, it would first have to be read back).
+All pixels but one are zero, so whole cache lines of zeros are written, past the caches and in ascending order, across
+the borders of maps; the line with a hot pixel takes its turn among them (written afterwards, it would first have to be
+read back; and lines that two maps share, written in two parts, cost half the speed for maps of 4 KB).
 """
 
 from typing import Any
@@ -36,38 +37,50 @@ STREAM = 1 << 18  # bytes from which the output is written past the caches
 
 
 @inlined
-def _fill(place: Any, start: int, count: int, hot: Any, value: Any, is_streamed: bool) -> None:
-    """`count` ≥ 0 elements from `start` on: zeros, but `value` at element `hot` if that is one of them."""
+def _write_stretch(
+    place: Any, start: int, count: int, hots: Any, first: int, maps: int, value: Any, is_streamed: bool
+) -> None:
+    """`count` elements from `start` on: zeros, but `value` at those in ``hots[first : first + maps]`` among them.
+
+    These ascend. The lines at both ends, which may be shared with a neighbour, are written first, by plain stores.
+    """
     size = item_bytes(place)
     lines = octets(place)
     zeros = splat(np.uint8(0), 64)
+    ones = splat_line(value)
     at, end = start * size, (start + count) * size
-    head = min((CACHE_LINE - bytes_past_line(lines, at)) % CACHE_LINE, end - at)
+    head = (CACHE_LINE - bytes_past_line(lines, at)) % CACHE_LINE
+    head = head if head < end - at else end - at
     store_first(lines, at, zeros, head)
     at += head
     last = at + (end - at) // CACHE_LINE * CACHE_LINE
-    is_within = at <= hot * size < last
-    hot_line = at + (hot * size - at) // CACHE_LINE * CACHE_LINE if is_within else last
-    ones = splat_line(value)
-    lane = splat_line(convert((hot * size - hot_line) // size, value))
-    hot_ones = select(lane_numbers(ones) == lane, ones, ones - ones)
-    if is_streamed:
-        for line in range(at, hot_line, CACHE_LINE):
-            store_streaming(lines, line, zeros)
-        if is_within:
-            store_streaming(place, hot_line // size, hot_ones)
-        for line in range(hot_line + CACHE_LINE, last, CACHE_LINE):
-            store_streaming(lines, line, zeros)
-    else:
-        for line in range(at, hot_line, CACHE_LINE):
-            store(lines, line, zeros)
-        if is_within:
-            store(place, hot_line // size, hot_ones)
-        for line in range(hot_line + CACHE_LINE, last, CACHE_LINE):
-            store(lines, line, zeros)
     store_first(lines, last, zeros, end - last)
-    if start <= hot < start + count and not is_within:
-        place[hot] = value
+    for k in range(first, first + maps + 1):
+        is_hot = False
+        stop = last
+        if k < first + maps:
+            octet = hots[k] * size
+            if octet < start * size or octet >= end:
+                continue
+            if octet < at or octet >= last:  # in a line that is written already
+                place[hots[k]] = value
+                continue
+            is_hot = True
+            stop = at + (octet - at) // CACHE_LINE * CACHE_LINE
+        if is_streamed:
+            for line in range(at, stop, CACHE_LINE):
+                store_streaming(lines, line, zeros)
+        else:
+            for line in range(at, stop, CACHE_LINE):
+                store(lines, line, zeros)
+        if is_hot:
+            lane = splat_line(convert(hots[k] - stop // size, value))
+            hot_ones = select(lane_numbers(ones) == lane, ones, ones - ones)
+            if is_streamed:
+                store_streaming(place, stop // size, hot_ones)
+            else:
+                store(place, stop // size, hot_ones)
+            at = stop + CACHE_LINE
 
 
 @kernel
@@ -93,30 +106,42 @@ def _encode(
     place = memory(images)
     bands = (rows + rows_in_task - 1) // rows_in_task
     groups = (maps + maps_in_task - 1) // maps_in_task
+    is_map_stretch = column_stride == 1 and row_stride == columns
+    is_all_stretch = is_map_stretch and bands == 1 and inner_stride == rows * columns and inner_count >= maps
     for index in prange(groups * bands):
         task: Any = np.int64(index)  # an unsigned index would make floats of differences
         group = task // bands
         first_row = (task - group * bands) * rows_in_task
-        last_row = min(first_row + rows_in_task, rows)
-        for i in range(group * maps_in_task, min((group + 1) * maps_in_task, maps)):
+        band_rows = rows_in_task if rows_in_task < rows - first_row else rows - first_row
+        first_map = group * maps_in_task
+        group_maps = maps_in_task if maps_in_task < maps - first_map else maps - first_map
+        hots = np.empty(maps_in_task, np.int64)
+        value = unit
+        for k in range(group_maps):
+            i = first_map + k
             outer = i // inner_count
-            first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
             x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
             is_here = x != NOWHERE and y != NOWHERE
+            hots[k] = map_start + y * row_stride + x * column_stride if is_here else NOWHERE
             value = convert(response(x, y, x, y), unit)
-            hot = first + y * row_stride + x * column_stride if is_here else np.int64(-1)
-            if column_stride != 1:
-                for row in range(first_row, last_row):
-                    for column in range(columns):
-                        at = first + row * row_stride + column * column_stride
-                        place[at] = value if at == hot else unit - unit
-            elif row_stride == columns:
-                _fill(place, first + first_row * columns, (last_row - first_row) * columns, hot, value, is_streamed)
-            else:
-                for row in range(first_row, last_row):
-                    _fill(place, first + row * row_stride, columns, hot, value, is_streamed)
             if first_row == 0:
                 weight[number + i] = 1 if is_here else 0
+        some = group_maps if is_all_stretch else 1
+        for k in range(0, group_maps, some):
+            i = first_map + k
+            outer = i // inner_count
+            map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            if column_stride != 1:
+                for row in range(first_row, first_row + band_rows):
+                    for column in range(columns):
+                        at = map_start + row * row_stride + column * column_stride
+                        place[at] = value if at == hots[k] else unit - unit
+                continue
+            step = band_rows if is_map_stretch else 1
+            count = step * columns + (some - 1) * rows * columns
+            for row in range(first_row, first_row + band_rows, step):
+                _write_stretch(place, map_start + row * row_stride, count, hots, k, some, value, is_streamed)
         stream_fence()
 
 
