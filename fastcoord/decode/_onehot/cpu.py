@@ -57,7 +57,6 @@ LINES = 8  # cache lines in a chunk
 CHUNK = LINES * CACHE_LINE
 CHUNKS = 8  # chunks in a page
 PAGE = CHUNKS * CHUNK
-RUN = 4  # pages absorbed at once where one has no zero chunk
 AHEAD = 8192  # bytes between a line that is read and one that is prefetched
 NONE, SEVERAL = -1, -2
 GROUP = 8  # maps searched before their pixels are looked at
@@ -236,17 +235,16 @@ def _adjacent_band(
             next_at, chunks, found = _next_page(lines, at * size, end * size)
             has_zero = next_at > at * size
             at = next_at // size
+            bits = 0
             if found == 0:  # less than a chunk is left
                 pixels = end - at
                 bits, has_zero_line = _lines_of_rest(lines, next_at, end * size)
                 is_full = not has_zero_line
             else:
+                # Every page is searched, also after full ones: to absorb three more unseen gave 0.53 of the read
+                # ceiling instead of 0.68 (random 16384×64×64), as only the search reads in ascending order.
                 pixels = chunks * CHUNK // size
-                bits = 0
                 is_full = found == (1 << chunks) - 1
-                if is_full and chunks == CHUNKS:
-                    run = (end - at) // pixels
-                    pixels *= run if run < RUN else RUN
                 while not is_full and found != 0:
                     c = trailing_zeros(found)
                     found &= found - 1
@@ -345,7 +343,9 @@ def _stretched(
             i = first_map + k
             outer = 0 if i < inner_count else i // inner_count
             starts[k] = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            chunks[k] = _lone_chunk(octets(place), starts[k] * size, (starts[k] + pixels) * size)
+            chunks[k] = SEVERAL
+            if k == 0 or chunks[0] != SEVERAL:  # where the first has several, so have the others: no search
+                chunks[k] = _lone_chunk(octets(place), starts[k] * size, (starts[k] + pixels) * size)
         for k in range(group_maps):
             first, chunk = starts[k], chunks[k]
             lone = chunk if chunk < 0 else _lone_pixel(place, chunk, (first + pixels) * size)
