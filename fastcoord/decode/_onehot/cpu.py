@@ -56,7 +56,6 @@ LANES = 16
 LINES = 8  # cache lines in a chunk
 CHUNK = LINES * CACHE_LINE
 CHUNKS = 8  # chunks in a page
-PAGE = CHUNKS * CHUNK
 AHEAD = 8192  # bytes between a line that is read and one that is prefetched
 NONE, SEVERAL = -1, -2
 GROUP = 8  # maps searched before their pixels are looked at
