@@ -67,7 +67,7 @@ def point_array(name: str, array: Any) -> NDArray[Any]:
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
     if array.dtype not in _POINT_TYPES or not array.dtype.isnative:
-        raise _wrong_type(name, array.dtype, "an integer type, float32 or float64")
+        raise _wrong_type(name, array.dtype, "an integer type but uint64, float32 or float64")
     if array.ndim < 1 or array.shape[-1] != 2:
         raise ValueError(f"{name}: expected shape (..., 2), the last axis (x, y); got {array.shape}")
     if array.dtype.kind in "iu":
@@ -142,13 +142,15 @@ def _checked_axes(axes: Any, dimensions: int) -> tuple[int, int]:
 
 def _strided_maps(name: str, array: NDArray[Any], for_writing: bool) -> Maps:
     size = array.itemsize
-    if not array.flags.aligned or any(stride % size for stride in array.strides):
+    used = [stride for n, stride in zip(array.shape, array.strides, strict=True) if n > 1]
+    if not array.flags.aligned or any(stride % size for stride in used):
         if for_writing:
             raise ValueError(
                 f"{name}: expected aligned elements, whole elements apart; got strides {array.strides} bytes"
             )
         return maps(name, array.copy(), _LAST)
-    shape, strides = array.shape, [stride // size for stride in array.strides]
+    shape = array.shape
+    strides = [stride // size if n > 1 else 1 for n, stride in zip(shape, array.strides, strict=True)]
     lowest = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True) if stride < 0 < n)
     span = 1 + sum((n - 1) * abs(stride) for n, stride in zip(shape, strides, strict=True)) if array.size else 0
     corner = array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in strides)]

@@ -411,3 +411,10 @@ def test_no_feature_map_is_stored():
         assert growth[f"{name} 4096"] - growth[f"{name} 16"] < 1 << 20, growth
     # the same measurement sees a feature map
     assert growth["plain 4096"] - growth["plain 16"] > 32 << 20, growth
+
+
+def test_a_float32_point_beyond_two_to_the_24th_is_on_the_canvas():
+    width = 2**24 + 1  # which float32 cannot hold; the last column it can
+    image = fc.encode.onehot(np.array([2.0**24, 0], np.float32), shape=(1, width), dtype="uint8")
+    assert image[0, -1] == 1
+    assert image.sum() == 1

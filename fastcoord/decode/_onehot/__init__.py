@@ -52,7 +52,7 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     Notes
     -----
     Source: F. Piekniewski, "Autopsy of a deep learning paper", 2018, on R. Liu et al., arXiv 1807.03247. Sums keep what
-    rounding takes from them; for images of bytes up to 4096 pixels wide and high they are exact.
+    rounding takes from them; for images of bytes up to 4096 pixels wide and high the sums are exact.
 
     Examples
     --------

@@ -3,8 +3,8 @@
 Zero bits contribute exactly nothing, so where the columns of a map stand side by side its bytes are searched for what
 is not zero, in pages of 64 cache lines. A map with one hot pixel costs this search and that pixel alone. Of any other
 map the pages without a zero chunk are absorbed as a whole, sixteen pixels at a time, and of the other pages the lines
-that are not zero. Large maps are cut into bands of rows, by their shape, so that all threads help and the result does
-not depend on how many there are.
+that are not zero. Large maps are cut into bands of rows, by their shape, so that all threads help (not with one long
+row) and the result does not depend on how many there are.
 """
 
 from typing import Any

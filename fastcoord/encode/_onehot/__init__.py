@@ -46,8 +46,8 @@ def onehot(
     Parameters
     ----------
     xy : array (..., 2)
-        (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type, float32 or
-        float64, on the CPU or on a GPU, with any strides. Not modified.
+        (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type but uint64,
+        float32 or float64, on the CPU or on a GPU, with any strides. Not modified.
     shape : two ints
         (height, width) of an image.
     dtype : data type

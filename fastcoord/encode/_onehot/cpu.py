@@ -33,6 +33,7 @@ from fastcoord._vector import (
 from fastcoord.encode._onehot.formula import NOWHERE, nearest, response
 
 TASK = 1 << 20  # bytes that one thread writes before it fences
+MAPS = 1 << 12  # in a task, at most: so many positions are kept
 STREAM = 1 << 18  # bytes from which the output is written past the caches
 
 
@@ -163,7 +164,7 @@ def onehot(maps: Maps, points: Any, weight: Any) -> None:
     """Write an image for each of the flat `points` into `maps`, and into `weight` whether it has a hot pixel."""
     bytes_in_map = maps.height * maps.width * maps.memory.itemsize
     rows_in_task = max(1, min(maps.height, TASK // (maps.width * maps.memory.itemsize)))
-    maps_in_task = max(1, TASK // bytes_in_map)
+    maps_in_task = max(1, min(TASK // bytes_in_map, MAPS))
     unit = maps.memory.dtype.type(1)
     total = maps.count * bytes_in_map
     for i, start in enumerate(maps.starts):

@@ -13,7 +13,7 @@ NOWHERE = -1
 @inlined
 def nearest(position: Any, extent: Any) -> Any:
     """floor(position + ½), or NOWHERE if that is none of `extent` pixels, as for NaN."""
-    if not (position >= like(position, -0.5) and position < like(position, extent)):
+    if not (position >= like(position, -0.5) and position <= like(position, extent)):
         return NOWHERE
     whole: Any = np.int64(position)  # the part after the point is dropped: 0 for −0.5 too
     # position + ½ itself would round 0.49999997 up to 1
