@@ -349,6 +349,18 @@ def _reinterpret(value: Any, unit: Any) -> Any:
     return result(value, unit), lambda builder, vector, unit: builder.bitcast(vector, result.llvm)
 
 
+def as_octets(vector: Any) -> Any:
+    """The bytes of a vector of numbers, as a vector of uint8."""
+    return vector.view(np.uint8)
+
+
+@instruction(as_octets)
+def _as_octets(vector: Any) -> Any:
+    require(isinstance(vector, Vec) and vector.kind != "mask", f"as_octets: expected a vector of numbers; got {vector}")
+    result = Vec(types.uint8, vector.lanes * vector.element.bitwidth // 8)
+    return result(vector), lambda builder, value: builder.bitcast(value, result.llvm)
+
+
 def any_lane(mask: Any) -> Any:
     """Whether `mask` is true in any lane."""
     return bool(mask.any())

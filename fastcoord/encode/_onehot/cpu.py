@@ -2,7 +2,8 @@
 
 All pixels but one are zero, so whole cache lines of zeros are written, past the caches and in ascending order, across
 the borders of maps; the line with a hot pixel takes its turn among them (written afterwards, it would first have to be
-read back; and lines that two maps share, written in two parts, cost half the speed for maps of 4 KB).
+read back; and lines that two maps share, written in two parts, cost half the speed for maps of 4 KB). Where maps are
+whole lines long, no branch tells where the hot pixel lies.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from fastcoord._compile import inlined, kernel
 from fastcoord._memory import (
     bytes_past_line,
     item_bytes,
+    load,
     memory,
     octets,
     store,
@@ -24,17 +26,23 @@ from fastcoord._memory import (
 )
 from fastcoord._vector import (
     CACHE_LINE,
+    any_lane,
+    as_octets,
     convert,
     lane_numbers,
     select,
     splat,
     splat_line,
 )
-from fastcoord.encode._onehot.formula import NOWHERE, nearest, response
+from fastcoord.encode._onehot.formula import NOWHERE, is_on_map, nearest, response
 
-TASK = 1 << 20  # bytes that one thread writes before it fences
+TASK = 1 << 20  # bytes that one thread writes before it fences, at most
 MAPS = 1 << 12  # in a task, at most: so many positions are kept
+EVEN = 8  # tasks come in multiples of so many: 13 tasks of 1 MB would leave one of two threads idle for a while
 STREAM = 1 << 18  # bytes from which the output is written past the caches
+LINES = 256  # cache lines in a map, at most, that a byte tells apart
+CERTAIN = 1 << 24  # height and width up to which the number of the last pixel is exact in float32
+LANES = 16
 
 
 @inlined
@@ -84,6 +92,54 @@ def _write_stretch(
             at = stop + CACHE_LINE
 
 
+@inlined
+def _hot_line(place: Any, hot: int, first: int, value: Any) -> Any:
+    """The number of the line with the hot pixel, counted from the line of element `first` on; and that line's bytes."""
+    ones = splat_line(value)
+    items = CACHE_LINE // item_bytes(place)
+    line = (hot - first) // items if hot != NOWHERE else 0
+    lane = splat_line(convert(hot - first - line * items, value))
+    is_hot = (lane_numbers(ones) == lane) & (ones == splat_line(convert(hot != NOWHERE, value)))
+    return line, as_octets(select(is_hot, ones, ones - ones))
+
+
+@inlined
+def _write_lines(place: Any, start: int, pixels: int, hots: Any, maps: int, value: Any) -> None:
+    """`maps` maps of `pixels` pixels from element `start` on, which are whole lines long but may begin within a line.
+
+    Then a map's hot pixel is in the line before its own first one, in which the map before ends, or in its own lines but
+    the end of the last. To write up to each hot pixel and on from there, in loops of unpredictable length, took 1.2
+    times as long (16384×64×64 uint8).
+    """
+    lines, size = octets(place), item_bytes(place)
+    zeros, one = splat(np.uint8(0), 64), splat(np.uint8(1), 64)
+    head = (CACHE_LINE - bytes_past_line(lines, start * size)) % CACHE_LINE
+    first = start + head // size  # the element that begins a line
+    store_first(lines, start * size, zeros, head)
+    if hots[0] != NOWHERE and hots[0] < first:
+        place[hots[0]] = value
+    count = pixels * size // CACHE_LINE
+    next_line, next_bytes = _hot_line(place, hots[0], first, value)
+    for k in range(maps):
+        hot_line, hot_bytes = next_line, next_bytes
+        at = (first + k * pixels) * size
+        last = at + (count - 1) * CACHE_LINE
+        mark, number = splat(np.uint8(hot_line), 64), zeros
+        for line in range(at, last, CACHE_LINE):
+            store_streaming(lines, line, select(number == mark, hot_bytes, zeros))
+            number = number + one
+        end = zeros
+        if hot_line == count - 1:
+            end = hot_bytes
+        if k + 1 < maps:
+            next_line, next_bytes = _hot_line(place, hots[k + 1], first + (k + 1) * pixels, value)
+            if next_line < 0:
+                end = end | next_bytes
+            store_streaming(lines, last, end)
+        else:
+            store_first(lines, last, end, CACHE_LINE - head)
+
+
 @kernel
 def _encode(
     images: Any,
@@ -109,6 +165,8 @@ def _encode(
     groups = (maps + maps_in_task - 1) // maps_in_task
     is_map_stretch = column_stride == 1 and row_stride == columns
     is_all_stretch = is_map_stretch and bands == 1 and inner_stride == rows * columns and inner_count >= maps
+    bytes_in_map = rows * columns * item_bytes(place)
+    is_lines = bytes_in_map % CACHE_LINE == 0 and bytes_in_map <= LINES * CACHE_LINE
     for index in prange(groups * bands):
         task: Any = np.int64(index)  # an unsigned index would make floats of differences
         group = task // bands
@@ -129,6 +187,9 @@ def _encode(
             if first_row == 0:
                 weight[number + i] = 1 if is_here else 0
         some = group_maps if is_all_stretch else 1
+        if is_streamed and is_all_stretch and is_lines:
+            _write_lines(place, start + first_map * inner_stride, rows * columns, hots, group_maps, value)
+            some, group_maps = 1, 0
         for k in range(0, group_maps, some):
             i = first_map + k
             outer = i // inner_count
@@ -147,16 +208,26 @@ def _encode(
 
 
 @kernel
-def _first_outside(points: Any, rows: int, columns: int) -> int:
-    for i in range(points.size // 2):
-        if nearest(points[2 * i], columns) == NOWHERE or nearest(points[2 * i + 1], rows) == NOWHERE:
-            return i
+def _first_outside(points: Any, rows: int, columns: int, unit: Any) -> int:
+    place = memory(points)
+    one = splat(np.int32(1), LANES)
+    is_x = (lane_numbers(one) & one) != one
+    last = select(is_x, splat(convert(columns - 1, unit), LANES), splat(convert(rows - 1, unit), LANES))
+    for first in range(0, points.size, LANES):
+        stop = first + LANES if first + LANES < points.size else points.size
+        if stop == first + LANES and rows <= CERTAIN and columns <= CERTAIN:
+            is_doubtful = is_on_map(load(place, first, LANES), last) != (last == last)
+            if not any_lane(is_doubtful):
+                continue
+        for i in range(first, stop):
+            if nearest(points[i], rows if i & 1 else columns) == NOWHERE:
+                return i // 2
     return NOWHERE
 
 
 def first_outside(points: Any, height: int, width: int) -> int:
     """The number of the first point that is not on the canvas, or −1."""
-    found: int = _first_outside.serial(points, height, width)
+    found: int = _first_outside.serial(points, height, width, points.dtype.type(1))
     return found
 
 
@@ -164,9 +235,11 @@ def onehot(maps: Maps, points: Any, weight: Any) -> None:
     """Write an image for each of the flat `points` into `maps`, and into `weight` whether it has a hot pixel."""
     bytes_in_map = maps.height * maps.width * maps.memory.itemsize
     rows_in_task = max(1, min(maps.height, TASK // (maps.width * maps.memory.itemsize)))
-    maps_in_task = max(1, min(TASK // bytes_in_map, MAPS))
-    unit = maps.memory.dtype.type(1)
     total = maps.count * bytes_in_map
+    tasks = -(-total // TASK)
+    tasks += -tasks % EVEN
+    maps_in_task = min(-(-maps.count // tasks), MAPS)
+    unit = maps.memory.dtype.type(1)
     for i, start in enumerate(maps.starts):
         _encode(
             total // 4,
