@@ -1,5 +1,6 @@
 """What may enter a kernel, and where results are allocated. Every check stands here and is made before any work."""
 
+import contextlib
 import math
 import operator
 from collections.abc import Sequence
@@ -204,6 +205,36 @@ def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
     if wanted not in _PIXEL_TYPES or not wanted.isnative:
         raise _wrong_type("dtype", wanted, _NAMES)
     return wanted
+
+
+def pixel_value(name: str, value: Any, dtype: np.dtype[Any]) -> np.generic:
+    """`value`, a number, as a pixel of type `dtype`, which is rounded where `dtype` is a floating-point type."""
+    if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number; got {value!r}")
+    pixel: np.generic | None = None
+    with contextlib.suppress(OverflowError, ValueError):  # beyond every number; NaN or infinity as an integer
+        if dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                rounded = dtype.type(value)
+            pixel = None if np.isinf(rounded) and not np.isinf(value) else rounded
+        else:
+            lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            whole = int(value)
+            pixel = dtype.type(whole) if whole == value and lowest <= whole <= highest else None
+    if pixel is None:
+        raise ValueError(f"{name}: expected a value that {dtype.name} can hold; got {value!r}")
+    return pixel
+
+
+def radius(name: str, size: Any, height: int, width: int) -> int:
+    """How many pixels a square of this `size` reaches from its centre to each side, within a canvas."""
+    try:
+        side = operator.index(size)
+    except TypeError:
+        raise TypeError(f"{name}: expected an odd integer; got {size!r}") from None
+    if side < 1 or side % 2 == 0:
+        raise ValueError(f"{name}: expected an odd integer of at least 1; got {size!r}")
+    return min(side // 2, max(height, width))
 
 
 def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape:
