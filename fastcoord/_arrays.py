@@ -1,6 +1,5 @@
 """What may enter a kernel, and where results are allocated. Every check stands here and is made before any work."""
 
-import contextlib
 import math
 import operator
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ _PIXEL_TYPES = frozenset(PIXEL_TYPES)
 _POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"))
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
 _LAST = (-2, -1)
+_GREATEST = {dtype: float(np.finfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind == "f"}
+_LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind in "iu"}
 
 
 @dataclass(slots=True)
@@ -211,18 +212,14 @@ def pixel_value(name: str, value: Any, dtype: np.dtype[Any]) -> np.generic:
     """`value`, a number, as a pixel of type `dtype`, which is rounded where `dtype` is a floating-point type."""
     if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number; got {value!r}")
-    pixel: np.generic | None = None
-    with contextlib.suppress(OverflowError, ValueError):  # beyond every number; NaN or infinity as an integer
-        if dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                rounded = dtype.type(value)
-            pixel = None if np.isinf(rounded) and not np.isinf(value) else rounded
-        else:
-            lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-            whole = int(value)
-            pixel = dtype.type(whole) if whole == value and lowest <= whole <= highest else None
-    if pixel is None:
+    if dtype.kind == "f":
+        fits = abs(value) <= _GREATEST[dtype] or value - value != 0  # NaN and infinities too, which those types have
+    else:
+        lowest, highest = _LIMITS.get(dtype, (0, 1))
+        fits = lowest <= value <= highest and value == int(value)
+    if not fits:
         raise ValueError(f"{name}: expected a value that {dtype.name} can hold; got {value!r}")
+    pixel: np.generic = dtype.type(value)
     return pixel
 
 

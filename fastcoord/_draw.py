@@ -5,16 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from fastcoord._arrays import (
     Maps,
     batch_with_canvas,
-    canvas,
     encoded_members,
     flat,
     maps,
-    pixel_type,
     point_array,
     result,
     write_back,
@@ -27,8 +24,8 @@ _SINGLE = np.dtype(np.float32)
 
 def drawn(
     xy: Any,
-    shape: Any,
-    dtype: DTypeLike,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
     axes: Any,
     return_weight: bool,
     out: Any,
@@ -36,6 +33,7 @@ def drawn(
 ) -> Any:
     """What an encoder returns, by ``draw(maps, points, weight)``, which writes a map and a weight for each point.
 
+    `shape` and `dtype` are checked already, by `_arrays.canvas` and `_arrays.pixel_type`; the other arguments are here.
     `points` is flat, x and y in turn, and `weight` too: 1 where the pixel nearest to the point is on the canvas, and 0,
     over a map of zeros, where it is not.
 
@@ -47,8 +45,7 @@ def drawn(
         As the encoders say.
     """
     points = point_array("xy", xy)
-    height, width = canvas(shape)
-    dtype = pixel_type(dtype)
+    height, width = shape
     batch = points.shape[:-1]
     whole = batch_with_canvas(batch, height, width, axes)
     if return_weight and out is not None:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined, kernel
-from fastcoord._vector import like
+from fastcoord._memory import load, memory
+from fastcoord._vector import any_lane, convert, lane_numbers, like, select, splat
 
 NOWHERE = -1
+LANES = 16  # numbers that the search looks at together
 
 
 @inlined
@@ -26,8 +28,24 @@ def nearest(position: Any, extent: Any) -> Any:
 
 @kernel
 def _first_outside(points: Any, rows: int, columns: int) -> int:
-    for i in range(points.size // 2):
-        if nearest(points[2 * i], columns) == NOWHERE or nearest(points[2 * i + 1], rows) == NOWHERE:
+    # The same as `nearest(…) == NOWHERE`, without the pixel (a third of the time), for 8 points at once (an eighth). In
+    # float64 the bounds are exact.
+    place = memory(points)
+    lowest, right, lower = np.float64(-0.5), np.float64(columns) - 0.5, np.float64(rows) - 0.5
+    least = splat(lowest, LANES)
+    numbers = lane_numbers(splat(np.int32(0), LANES))
+    is_y = (numbers & splat(np.int32(1), LANES)) == splat(np.int32(1), LANES)
+    bounds = select(is_y, splat(lower, LANES), splat(right, LANES))
+    whole = points.size // LANES * LANES
+    done = 0
+    while done < whole:
+        values = convert(load(place, done, LANES), lowest)
+        if any_lane(((values >= least) & (values < bounds)) ^ (least == least)):
+            break
+        done += LANES
+    for i in range(done // 2, points.size // 2):
+        x, y = np.float64(points[2 * i]), np.float64(points[2 * i + 1])
+        if not (x >= lowest and x < right and y >= lowest and y < lower):
             return i
     return NOWHERE
 

@@ -91,7 +91,7 @@ def box(
         from fastcoord.encode._box import cuda
 
         return cuda.box(xy, shape, size, value, dtype, axes, return_weight, out)
+    height, width = canvas(shape)
     dtype = pixel_type(dtype)
-    pixel = pixel_value("value", value, dtype)
-    draw = functools.partial(cpu.box, radius("size", size, *canvas(shape)), pixel)
-    return drawn(xy, shape, dtype, axes, return_weight, out, draw)
+    draw = functools.partial(cpu.box, radius("size", size, height, width), pixel_value("value", value, dtype))
+    return drawn(xy, (height, width), dtype, axes, return_weight, out, draw)

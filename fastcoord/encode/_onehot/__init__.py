@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastcoord._arrays import is_on_gpu
+from fastcoord._arrays import canvas, is_on_gpu, pixel_type
 from fastcoord._draw import drawn
 from fastcoord.encode._onehot import cpu
 
@@ -75,4 +75,4 @@ def onehot(
         from fastcoord.encode._onehot import cuda
 
         return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
-    return drawn(xy, shape, dtype, axes, return_weight, out, cpu.onehot)
+    return drawn(xy, canvas(shape), pixel_type(dtype), axes, return_weight, out, cpu.onehot)
