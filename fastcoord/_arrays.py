@@ -212,14 +212,15 @@ def pixel_value(name: str, value: Any, dtype: np.dtype[Any]) -> np.generic:
     """`value`, a number, as a pixel of type `dtype`, which is rounded where `dtype` is a floating-point type."""
     if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number; got {value!r}")
+    number: Any = value.item() if isinstance(value, np.generic) else value
     if dtype.kind == "f":
-        fits = abs(value) <= _GREATEST[dtype] or value - value != 0  # NaN and infinities too, which those types have
+        fits = abs(number) <= _GREATEST[dtype] or number - number != 0  # those types have NaN and infinities too
     else:
         lowest, highest = _LIMITS.get(dtype, (0, 1))
-        fits = lowest <= value <= highest and value == int(value)
+        fits = lowest <= number <= highest and number == int(number)
     if not fits:
         raise ValueError(f"{name}: expected a value that {dtype.name} can hold; got {value!r}")
-    pixel: np.generic = dtype.type(value)
+    pixel: np.generic = dtype.type(number)
     return pixel
 
 
