@@ -56,6 +56,7 @@ def drawn(
         images = result("out", out, whole, dtype, points)
         weight = np.empty(batch, np.float32)
     flat_points = points.reshape(-1)
+    flat_points.flags.writeable = False  # one type, and so one compilation, for all
     if not return_weight:
         outside = first_outside(flat_points, height, width)
         if outside >= 0:
