@@ -65,7 +65,7 @@ def pixel_array(name: str, array: Any) -> NDArray[Any]:
 
 
 def point_array(name: str, array: Any) -> NDArray[Any]:
-    """`array` as a contiguous (..., 2) array of points, copied if need be: it is small beside the maps."""
+    """`array` as a contiguous, aligned (..., 2) array of points, copied if need be: it is small beside the maps."""
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
     if array.dtype not in _POINT_TYPES or not array.dtype.isnative:
@@ -75,7 +75,7 @@ def point_array(name: str, array: Any) -> NDArray[Any]:
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
     points: NDArray[Any] = np.ascontiguousarray(array)
-    return points
+    return points if points.flags.aligned else points.copy()
 
 
 def _numpy_array(name: str, array: Any) -> NDArray[Any]:
