@@ -33,8 +33,12 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
     "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
 }
 
-# Maps of pixels side by side, and for `everything` those of other layouts and more pixels than a float32 can count
-_CONTIGUOUS = {"contiguous": lambda maps, dtype: np.zeros((maps, 64, 64), dtype)}
+# How so many maps lie in memory, each in a way that has a kernel of its own: what everybody has, and for `everything`
+# the rest, with maps wider than one number type allows.
+_USUAL: dict[str, Callable[[int, str], NDArray[Any]]] = {
+    "contiguous": lambda maps, dtype: np.zeros((maps, 64, 64), dtype),
+    "one large map": lambda maps, dtype: np.zeros((1, 640, 640), dtype),
+}
 _OTHERS: dict[str, Callable[[int, str], NDArray[Any]]] = {
     "rows apart": lambda maps, dtype: np.zeros((maps, 64, 65), dtype)[..., :64],
     "pixels apart": lambda maps, dtype: np.zeros((maps, 64, 128), dtype)[..., ::2],
@@ -55,8 +59,8 @@ class Done(NamedTuple):
 
 
 def fill(types: Iterable[str], everything: bool = False) -> Iterator[Done]:
-    """Call every operation on maps of these types, small and large; contiguous ones, or `everything` there is."""
-    layouts = {**_CONTIGUOUS, **(_OTHERS if everything else {})}
+    """Call every operation on maps of these types, few and many; as most lie in memory, or in `everything` there is."""
+    layouts = {**_USUAL, **(_OTHERS if everything else {})}
     for (operation, call), dtype, (layout, make) in itertools.product(CALLS.items(), types, layouts.items()):
         before, start = _compile.counts(), time.perf_counter()
         for maps in (ONE, MANY):
