@@ -58,6 +58,7 @@ FRACTIONS = (
     Fraction(0.9, "decode.onehot", _BATCHES, ("uint8", "bool")),
     Fraction(0.85, "decode.onehot", _BATCHES, ("float32",), RANDOM),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
+    Fraction(0.9, "encode.box", _BATCHES, ("float32", "uint8", "bool")),
 )
 
 LIMITS = (

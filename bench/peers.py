@@ -73,6 +73,38 @@ def encoders(workload: Workload, points: NDArray[Any], out: NDArray[Any]) -> dic
     return peers
 
 
+def boxes(workload: Workload, points: NDArray[Any], side: int, value: int, out: NDArray[Any]) -> dict[str, Peer]:
+    """Peers of `encode.box`, by name; all write into `out`."""
+    maps = workload.maps_last(out)
+    reach = side // 2
+    height, width = workload.canvas
+    corners = [
+        (index, slice(max(y - reach, 0), y + reach + 1), slice(max(x - reach, 0), x + reach + 1))
+        for index, (x, y) in zip(np.ndindex(maps.shape[:-2]), points.reshape(-1, 2).astype(int).tolist(), strict=True)
+    ]
+    x, y = points[..., :1], points[..., 1:]
+
+    def slices() -> NDArray[Any]:
+        out.fill(0)
+        for index, rows, columns in corners:
+            maps[(*index, rows, columns)] = value
+        return maps
+
+    def compare() -> NDArray[Any]:
+        in_columns = abs(np.arange(width, dtype=points.dtype) - x) <= reach
+        in_rows = (abs(np.arange(height, dtype=points.dtype) - y) <= reach).astype(maps.dtype) * maps.dtype.type(value)
+        np.multiply(in_rows[..., :, None], in_columns[..., None, :], out=maps)
+        return maps
+
+    def answer(maps: Any) -> NDArray[Any]:
+        return np.asarray(maps).reshape(-1, *workload.canvas)
+
+    return {
+        "NumPy fill and slices": Peer(slices, answer, allocates=False),
+        "NumPy compare": Peer(compare, answer, allocates=False),
+    }
+
+
 def _argmax(workload: Workload, images: NDArray[Any]) -> tuple[Callable[[], Any], Callable[[Any], NDArray[Any]]]:
     if workload.content == NHWC:
         pixels = images.reshape(images.shape[0], -1, images.shape[-1])

@@ -16,6 +16,8 @@ _PIXEL_TYPES = frozenset(PIXEL_TYPES)
 _POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"))
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
 _LAST = (-2, -1)
+_GREATEST = {dtype: float(np.finfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind == "f"}
+_LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind in "iu"}
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def pixel_array(name: str, array: Any) -> NDArray[Any]:
 
 
 def point_array(name: str, array: Any) -> NDArray[Any]:
-    """`array` as a contiguous (..., 2) array of points, copied if need be: it is small beside the maps."""
+    """`array` as a contiguous, aligned (..., 2) array of points, copied if need be: it is small beside the maps."""
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
     if array.dtype not in _POINT_TYPES or not array.dtype.isnative:
@@ -73,7 +75,7 @@ def point_array(name: str, array: Any) -> NDArray[Any]:
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
     points: NDArray[Any] = np.ascontiguousarray(array)
-    return points
+    return points if points.flags.aligned else points.copy()
 
 
 def _numpy_array(name: str, array: Any) -> NDArray[Any]:
@@ -204,6 +206,33 @@ def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
     if wanted not in _PIXEL_TYPES or not wanted.isnative:
         raise _wrong_type("dtype", wanted, _NAMES)
     return wanted
+
+
+def pixel_value(name: str, value: Any, dtype: np.dtype[Any]) -> np.generic:
+    """`value`, a number, as a pixel of type `dtype`, which is rounded where `dtype` is a floating-point type."""
+    if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number; got {value!r}")
+    number: Any = value.item() if isinstance(value, np.generic) else value
+    if dtype.kind == "f":
+        fits = abs(number) <= _GREATEST[dtype] or number - number != 0  # those types have NaN and infinities too
+    else:
+        lowest, highest = _LIMITS.get(dtype, (0, 1))
+        fits = lowest <= number <= highest and number == int(number)
+    if not fits:
+        raise ValueError(f"{name}: expected a value that {dtype.name} can hold; got {value!r}")
+    pixel: np.generic = dtype.type(number)
+    return pixel
+
+
+def radius(name: str, size: Any, height: int, width: int) -> int:
+    """How many pixels a square of this `size` reaches from its centre to each side, within a canvas."""
+    try:
+        side = operator.index(size)
+    except TypeError:
+        raise TypeError(f"{name}: expected an odd integer; got {size!r}") from None
+    if side < 1 or side % 2 == 0:
+        raise ValueError(f"{name}: expected an odd integer of at least 1; got {size!r}")
+    return min(side // 2, max(height, width))
 
 
 def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape:

@@ -48,6 +48,7 @@ _SETTINGS = (
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 _serial_below = SERIAL_LIMIT
+_compiled = _stored = _read = 0
 _workqueue = threading.RLock()
 
 
@@ -108,6 +109,11 @@ def cache_folder() -> Path | None:
         if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
             return folder
     return None
+
+
+def counts() -> tuple[int, int, int]:
+    """How many kernels this process has compiled, how many of them it has stored, and how many it has read."""
+    return _compiled, _stored, _read
 
 
 def _dispatcher(function: Callable[..., Any], parallel: bool) -> Any:
@@ -242,6 +248,7 @@ class _DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
     flush = disable  # by Dispatcher.recompile(): a global has changed, and the key does not tell
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        global _read
         target_context.refresh()
         try:
             name = self._file_name(sig, target_context.codegen())
@@ -249,19 +256,23 @@ class _DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
                 with contextlib.suppress(OSError):
                     content = (folder / name).read_bytes()
                     if hashlib.sha256(content[32:]).digest() == content[:32]:
-                        return _core.compiler.CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
+                        found = _core.compiler.CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
+                        _read += 1
+                        return found
         except Exception as error:
             _core.caching._cache_log("[cache] not read: %r", error)  # printed if NUMBA_DEBUG_CACHE=1
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        global _compiled, _stored
+        _compiled += 1
         can_save = self._enabled and not data.lifted and not data.library.has_dynamic_globals
         try:
             if can_save and _digest_of_sources() == _SOURCES:
                 name = self._file_name(sig, data.codegen)
                 payload = _core.serialize.dumps(data._reduce())
                 content = hashlib.sha256(payload).digest() + payload
-                any(_written(folder, name, content) for folder in _folders())  # one is enough
+                _stored += any(_written(folder, name, content) for folder in _folders())  # one is enough
         except Exception as error:
             _core.caching._cache_log("[cache] not saved: %r", error)
 

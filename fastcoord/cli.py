@@ -1,9 +1,10 @@
-"""The command line: `fastcoord demo` and `fastcoord info`."""
+"""The command line: `fastcoord demo`, `fastcoord compile` and `fastcoord info`."""
 
 import argparse
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,10 +16,11 @@ import numpy as np
 
 import fastcoord
 from fastcoord._compile import cache_folder
+from fastcoord._fill_cache import COMMON, TYPES, fill
 
 __all__ = ["main"]
 
-_EXTRA = {"rich", "matplotlib", "scipy"}  # the packages of the extra `cli`; only `info` does without
+_EXTRA = {"rich", "matplotlib", "scipy"}  # the packages of the extra `cli`, for `demo`
 
 # What LLVM calls the instruction sets that decide how many lanes a register has, widest first.
 _LEVELS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sse2": "SSE2", "sve": "SVE", "neon": "NEON"}
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "demo":
             return _demo(arguments.plot)
+        if arguments.command == "compile":
+            return _compile(arguments.types, arguments.all)
         print("\n".join(f"{name:<18}{value}" for name, value in _information()))
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -63,6 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw images with their true and their decoded coordinates"
     )
+    fill = commands.add_parser(
+        "compile",
+        help="fill the disk cache, so that no later process compiles: for an image build",
+        description="Compile every operation for one thread and for all of them, on contiguous maps of the common "
+        f"pixel types ({', '.join(COMMON)}), into the disk cache, whose folder is printed: NUMBA_CACHE_DIR if that is "
+        "set. Machine code is for this processor; where images are built on another one, set NUMBA_CPU_NAME and "
+        "NUMBA_CPU_FEATURES in both places. CUDA kernels are not compiled. The exit status is 1 if a kernel could not "
+        "be stored.",
+    )
+    which = fill.add_mutually_exclusive_group()
+    which.add_argument("--types", nargs="+", choices=TYPES, default=COMMON, metavar="TYPE", help=", ".join(TYPES))
+    which.add_argument("--all", action="store_true", help="all pixel types, in every layout that has its own kernel")
     commands.add_parser(
         "info",
         help="print versions, processor, threads, CUDA and the cache folder",
@@ -88,6 +104,26 @@ def _demo(plot: Path | None) -> int:
             return _failed(f"--plot: {error}")
         print(f"Drawn: {plot}")
     return 0 if results.is_right else 1
+
+
+def _compile(types: Sequence[str], everything: bool) -> int:
+    config: Any = numba.config
+    folder = cache_folder()
+    if config.DISABLE_JIT:
+        return _failed("nothing can be compiled: NUMBA_DISABLE_JIT is set")
+    if folder is None:
+        return _failed("nothing can be stored: there is no folder that can be written; NUMBA_CACHE_DIR may name one")
+    compiled = stored = read = 0
+    start = time.perf_counter()
+    for done in fill(TYPES if everything else dict.fromkeys(types), everything):
+        what = f"{done.compiled} compiled" if done.compiled else "in the cache already"
+        print(f"{done.operation:<16}{done.dtype:<9}{done.layout:<14}{done.seconds:7.2f} s  {what}", flush=True)
+        compiled, stored, read = compiled + done.compiled, stored + done.stored, read + done.read
+    print(f"{compiled} kernels compiled, {stored} stored, {read} read, in {time.perf_counter() - start:.1f} s")
+    print(f"cache folder: {folder}")
+    if stored < compiled:
+        return _failed(f"{compiled - stored} of {compiled} kernels not stored; NUMBA_DEBUG_CACHE=1 says why")
+    return 0
 
 
 def _failed(message: str) -> int:

@@ -7,7 +7,7 @@ Names begin with what is varied (`type`, `size`, `batch`, `value`, `layout`, `la
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -341,3 +341,38 @@ def points() -> Iterator[Case]:
         yield case(f"large batch, {dtype}", points_within, (60,), 101, 71, shape=(101, 71), **big)
         yield case(f"large, {dtype}", points_within, (), 701, 1103, shape=(701, 1103), **big)
     yield case("large batch, NHWC", points_within, (20, 3), 64, 48, shape=(64, 48), axes=(1, 2), is_small=False)
+
+
+# Squares. Most reach over the border of a canvas of 9 × 13; runs of their pixels meet and share cache lines where maps
+# are narrow.
+_SIDES = (1, 3, 9, 5, 13, 17, 2001)
+_VALUES = {
+    "bool": (True, False),
+    **{name: (1, np.iinfo(name).max, np.iinfo(name).min) for name in PIXEL_TYPES if np.dtype(name).kind in "iu"},
+    **{name: (1, 0.1, -2.5, _INF, -_INF, _NAN, -0.0) for name in PIXEL_TYPES if np.dtype(name).kind == "f"},
+}
+
+
+def squares() -> Iterator[Case]:
+    """Those of `points`, with a side and a value by turns; and every side and value, on every type."""
+    for number, case in enumerate(points()):
+        dtype = case.options.get("dtype", "float32")
+        value = _VALUES[dtype][number % len(_VALUES[dtype])]
+        yield replace(case, options={**case.options, "size": _SIDES[number % len(_SIDES)], "value": value})
+    for dtype in PIXEL_TYPES:
+        for value in _VALUES[dtype]:
+            for shape in ((9, 13), (3, 5), (7, 64)):
+                name = f"square of {value} in {shape[0]}x{shape[1]} {dtype}"
+                make = lambda shape=shape: (points_within((4,), *shape),)  # noqa: E731
+                yield Case(name, make, {"shape": shape, "value": value, "size": 3, "dtype": dtype}, is_small=True)
+    for side in _SIDES:
+        for dtype in ("float32", "uint8"):
+            for shape in ((1, 1), (9, 13), (2, 3), (5, 64), (1, 70)):
+                name = f"side {side} in {shape[0]}x{shape[1]} {dtype}"
+                make = lambda shape=shape: (points_within((5,), *shape),)  # noqa: E731
+                yield Case(name, make, {"shape": shape, "size": side, "dtype": dtype}, is_small=True)
+            name = f"large, side {side}, {dtype}"
+            make = lambda: (points_within((2,), 701, 1103),)  # noqa: E731
+            yield Case(name, make, {"shape": (701, 1103), "size": side, "dtype": dtype})
+    missing = lambda: (np.array(_MISSING),)  # noqa: E731
+    yield Case("side 9, missing", missing, {"shape": (9, 13), "size": 9, "return_weight": True}, is_small=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 import fastcoord as fc
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
+from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from tests import cases
 from tests.cases import Case
@@ -70,9 +71,10 @@ def encoder(reference):
     return adapted
 
 
-_one_hot = frozenset({"maps", "weight"})
+_exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
     Operation("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
-    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _one_hot),
+    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact),
+    Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact),
 )

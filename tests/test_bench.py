@@ -190,6 +190,16 @@ def test_a_benchmark_of_a_small_array(chosen, small_shapes, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("workload", [ENCODE[0], ENCODE[3], Workload("D1", content=NHWC)], ids=str)
+def test_a_benchmark_of_squares(workload, small_shapes):
+    from bench import bench_box
+
+    benchmark = Benchmark()
+    bench_box.bench_box(benchmark, QUICK._replace(budget=0), workload)
+    assert benchmark.extra_info["operation"] == "encode.box"
+    assert benchmark.extra_info["peers"].keys() == {"NumPy fill and slices", "NumPy compare"}
+
+
 def test_a_start_is_timed_in_a_process_of_its_own(tmp_path):
     assert 0.05 < startup.seconds("time.sleep(0.1)", str(tmp_path)) < 60
     with pytest.raises(RuntimeError, match="no_such_module"):
@@ -300,6 +310,12 @@ def test_the_quick_benchmarks_are_collected():
     command = [sys.executable, "-m", "bench", "--quick", "--collect-only", "-q"]
     done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("decode[3136x64x64-float32-one-hot]", "encode[3136x64x64-uint8-one-hot]", "latency", "startup"):
+    for name in (
+        "decode[3136x64x64-float32-one-hot]",
+        "encode[3136x64x64-uint8-one-hot]",
+        "box[3136x64x64-uint8-one-hot]",
+        "latency",
+        "startup",
+    ):
         assert f"::bench_{name}" in done.stdout
     assert "4096x4096" not in done.stdout  # its reference alone takes seconds

@@ -333,7 +333,7 @@ def _public_modules():
     for room in (fc.decode, fc.encode):
         for name in room.__all__:
             yield getattr(room, name).__module__
-    yield "fastcoord.results"
+    yield from ("fastcoord.results", "fastcoord.datasets")
 
 
 @pytest.mark.parametrize("module", sorted(set(_public_modules())))

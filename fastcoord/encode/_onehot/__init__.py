@@ -1,29 +1,15 @@
 """`encode.onehot`: the inverse of the post's network."""
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastcoord._arrays import (
-    batch_with_canvas,
-    canvas,
-    encoded_members,
-    flat,
-    is_on_gpu,
-    maps,
-    pixel_type,
-    point_array,
-    result,
-    write_back,
-)
+from fastcoord._arrays import canvas, is_on_gpu, pixel_type
+from fastcoord._draw import drawn
 from fastcoord.encode._onehot import cpu
-from fastcoord.results import Encoded
 
 __all__ = ["onehot"]
-
-_SINGLE = np.dtype(np.float32)
 
 
 def onehot(
@@ -89,31 +75,4 @@ def onehot(
         from fastcoord.encode._onehot import cuda
 
         return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
-    points = point_array("xy", xy)
-    height, width = canvas(shape)
-    dtype = pixel_type(dtype)
-    batch = points.shape[:-1]
-    whole = batch_with_canvas(batch, height, width, axes)
-    if return_weight and out is not None:
-        images, weight = encoded_members(out)
-        images = result("out.maps", images, whole, dtype, points)
-        weight = result("out.weight", weight, batch, _SINGLE, points, images)
-    else:
-        images = result("out", out, whole, dtype, points)
-        weight = np.empty(batch, np.float32)
-    flat_points = points.reshape(-1)
-    if not return_weight:
-        outside = cpu.first_outside(flat_points, height, width)
-        if outside >= 0:
-            where = np.unravel_index(outside, batch) if batch else ()
-            raise ValueError(
-                f"xy: expected points within half a pixel of a canvas of height {height} and width {width}, or "
-                f"return_weight=True; got {points[where].tolist()} at index {tuple(map(int, where))}"
-            )
-    if math.prod(batch):
-        written = flat(weight)
-        cpu.onehot(maps("out", images, axes, for_writing=True), flat_points, written)
-        write_back(written, weight)
-    if not return_weight:
-        return images
-    return Encoded(images, weight) if out is None else out
+    return drawn(xy, canvas(shape), pixel_type(dtype), axes, return_weight, out, cpu.onehot)

@@ -2,23 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-
 from fastcoord._compile import inlined
+from fastcoord._points import NOWHERE, nearest
 from fastcoord._vector import like, maximum
 
-NOWHERE = -1
-
-
-@inlined
-def nearest(position: Any, extent: Any) -> Any:
-    """floor(position + ½), or NOWHERE if that is none of `extent` pixels, as for NaN."""
-    if not (position >= like(position, -0.5) and position <= like(position, extent)):
-        return NOWHERE
-    whole: Any = np.int64(position)  # the part after the point is dropped: 0 for −0.5 too
-    # position + ½ itself would round 0.49999997 up to 1
-    pixel = whole + (1 if position - like(position, whole) >= like(position, 0.5) else 0)
-    return pixel if pixel < extent else NOWHERE
+__all__ = ["NOWHERE", "nearest", "response"]
 
 
 @inlined

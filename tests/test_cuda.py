@@ -1,4 +1,4 @@
-"""Both one-hot operations on CUDA arrays: in the simulator, as sm_90 machine code, and on a GPU where there is one."""
+"""Every operation on CUDA arrays: in the simulator, as sm_90 machine code, and on a GPU where there is one."""
 
 import subprocess
 import sys
@@ -9,12 +9,14 @@ from numba import config, cuda, types
 from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
-from fastcoord import _arrays, _launch
+from fastcoord import _arrays, _draw_cuda, _launch
 from fastcoord.decode._onehot import cuda as decode
-from fastcoord.encode._onehot import cuda as encode
+from fastcoord.encode._box import cuda as box
+from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.results import Decoded
 from tests import cases
 from tests.agreement import assert_agrees
+from tests.contract import encoders
 from tests.operations import OPERATIONS, members
 
 in_simulator = pytest.mark.simulator
@@ -31,12 +33,13 @@ _LARGER = {
         *("type float64, sparse", "size 1x4097 uint8, one_hot", "value all 255", "layout crop, wide"),
     ),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
+    "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
 }
-
+KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
 IN_SIMULATOR = [
     pytest.param(operation, case, id=f"{operation}-{case}")
-    for operation in (DECODE, ENCODE)
+    for operation in OPERATIONS
     for case in operation.cases()
     if case.is_small or case.name in _LARGER[operation.name]
 ]
@@ -120,7 +123,7 @@ def check(operation, case):
     result = on_host(operation.function(Foreign(array), **case.options))
     assert_agrees(operation, result, arguments, case.options)
     source = Foreign(array, array.itemsize)
-    for like in (garbage_like, every_second)[: 1 if operation is DECODE else 2]:
+    for like in (garbage_like, every_second)[: 1 if operation.room == "decode" else 2]:
         out, guards = given(result, like)
         assert operation.function(source, **case.options, out=out) is out
         # Sums in another order, since the groups of 16 bytes begin at other pixels, may differ in the last bit.
@@ -140,7 +143,7 @@ def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, ke
     if kernels == "blocks":
         monkeypatch.setattr(decode, "WARP_PIXELS", 0)
         monkeypatch.setattr(decode, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
-        monkeypatch.setattr(encode, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
+        monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
 
 
@@ -176,11 +179,12 @@ def test_decoder_reads_groups_where_it_can(monkeypatch, array, items):
 
 @in_simulator
 @pytest.mark.parametrize(("dtype", "items"), [("bool", 16), ("int16", 8), ("float32", 4), ("int64", 2)])
-def test_encoder_writes_groups_where_it_can(monkeypatch, dtype, items):
+@encoders
+def test_encoder_writes_groups_where_it_can(monkeypatch, encoder, dtype, items):
     points = Foreign(np.ones((3, 2), np.float32))
     for axes, expected in (((-2, -1), items), ((-1, -2), 1), ((0, 1), 1)):
-        call = lambda axes=axes: fc.encode.onehot(points, shape=(5, 7), dtype=dtype, axes=axes)  # noqa: E731
-        assert kernels_of(monkeypatch, encode, call) == [encode.encoders[expected]]
+        call = lambda axes=axes: encoder.function(points, shape=(5, 7), dtype=dtype, axes=axes)  # noqa: E731
+        assert kernels_of(monkeypatch, _draw_cuda, call) == [KERNELS_OF[encoder.name].encoders[expected]]
 
 
 @in_simulator
@@ -203,13 +207,14 @@ def test_several_starts_of_images_and_of_points():
     assert fc.encode.onehot(Foreign(points), shape=(3, 8), out=out) is out
     out.assert_only(ENCODE.reference(points, shape=(3, 8), working=np.float64)[0])
     assert_agrees(DECODE, on_host(fc.decode.onehot(out)), (out.copy_to_host(),), {})
-    assert list(encode._stretches(4, 6, 12)) == [(0, 4), (4, 6), (6, 8), (8, 12)]
+    assert list(_draw_cuda.stretches(4, 6, 12)) == [(0, 4), (4, 6), (6, 8), (8, 12)]
 
 
 @in_simulator
-def test_a_missing_point_without_weight_is_a_zero_image():
-    images = fc.encode.onehot(Foreign(np.array([[np.nan, 1], [2, 1], [2, 3]], np.float32)), shape=(3, 4))
-    assert images.copy_to_host().sum((1, 2)).tolist() == [0, 1, 0]
+@encoders
+def test_a_missing_point_without_weight_is_a_zero_image(encoder):
+    images = encoder.function(Foreign(np.array([[np.nan, 1], [2, 1], [2, 3]], np.float32)), shape=(3, 4))
+    assert images.copy_to_host().any((1, 2)).tolist() == [False, True, False]
 
 
 @in_simulator
@@ -236,12 +241,13 @@ def _on_device_1(array):
 
 
 @in_simulator
-def test_a_type_of_torch_names_the_pixels():
+@encoders
+def test_a_type_of_torch_names_the_pixels(encoder):
     torch = pytest.importorskip("torch")
-    images = fc.encode.onehot(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.uint8)
+    images = encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.uint8)
     assert images.dtype == np.uint8
-    with pytest.raises(TypeError, match=r"dtype: expected bool.*; got 'bfloat16'"):
-        fc.encode.onehot(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match=r"dtype: expected bool.*; got '?bfloat16"):
+        encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.bfloat16)
 
 
 @in_simulator
@@ -283,12 +289,13 @@ def test_errors_of_decoding_name_the_argument():
 
 
 @in_simulator
-def test_errors_of_encoding_name_the_argument():
+@encoders
+def test_errors_of_encoding_name_the_argument(encoder):
     point = Foreign(np.zeros(2, np.float32))
 
     def refuses(error, message, xy=point, **options):
         with pytest.raises(error, match=message):
-            fc.encode.onehot(xy, **{"shape": (3, 4), **options})
+            encoder.function(xy, **{"shape": (3, 4), **options})
 
     refuses(ValueError, r"xy: expected shape \(\.\.\., 2\)", Foreign(np.zeros(3)))
     refuses(TypeError, "xy: expected an integer type", Foreign(np.zeros(2, bool)))
@@ -312,11 +319,12 @@ def decoder_types(dtype, working):
     return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
 
 
-def encoder_types(dtype, points):
+def encoder_types(dtype, points, *numbers):
+    """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
     position = types.float32 if points == "float32" else types.float64
-    numbers = [types.int64] * 5
-    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *numbers, pixel, position)
+    counts = [types.int64] * 6
+    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, pixel, *numbers)
 
 
 # name, kernel, types, the wide accesses it must have, whether it may compute in float64
@@ -335,10 +343,19 @@ KERNELS = [
     ("decode uint8 strided, blocks", decode.by_blocks[1], decoder_types("uint8", "float32"), {}, False),
     ("decode float64, warps", decode.by_warps[1], decoder_types("float64", "float64"), {}, True),
     ("decode float64, blocks", decode.by_blocks[1], decoder_types("float64", "float64"), {}, True),
-    ("encode float32", encode.encoders[4], encoder_types("float32", "float32"), {"STG.E.128": 1}, False),
-    ("encode uint8", encode.encoders[16], encoder_types("uint8", "float32"), {"STG.E.128": 1}, False),
-    ("encode float32 strided", encode.encoders[1], encoder_types("float32", "float32"), {}, False),
-    ("encode float64 of int64", encode.encoders[2], encoder_types("float64", "int64"), {"STG.E.128": 1}, True),
+    *(
+        (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")
+        for name, kernels, numbers in (
+            ("onehot", onehot.encoders, ()),
+            ("box", box.encoders, (types.int64,)),
+        )
+        for title, dtype, points, items, wide in (
+            ("float32", "float32", "float32", 4, {"STG.E.128": 1}),
+            ("uint8", "uint8", "float32", 16, {"STG.E.128": 1}),
+            ("float32 strided", "float32", "float32", 1, {}),
+            ("float64 of int64", "float64", "int64", 2, {"STG.E.128": 1}),
+        )
+    ),
 ]
 
 
@@ -363,7 +380,7 @@ def test_kernels_compile_to_what_they_should(capsys):
 
 @on_gpu
 @pytest.mark.parametrize("kernels", ["warps", "blocks", "warps or blocks"])
-@pytest.mark.parametrize("operation", [DECODE, ENCODE], ids=str)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
     if kernels != "warps or blocks":
         monkeypatch.setattr(decode, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
@@ -413,9 +430,10 @@ class OnNoDevice:
 @needs_compiler
 @pytest.mark.skipif(not config.ENABLE_CUDASIM and cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_a_gpu_the_error_says_so():
-    for call in (fc.decode.onehot, lambda xy: fc.encode.onehot(xy, shape=(3, 4))):
+    for operation in OPERATIONS:
+        options = {"shape": (3, 4)} if operation.room == "encode" else {}
         with pytest.raises(RuntimeError, match="a CUDA array needs an NVIDIA driver and a GPU, and none was found"):
-            call(OnNoDevice())
+            operation.function(OnNoDevice(), **options)
 
 
 @needs_compiler
@@ -426,14 +444,15 @@ sys.modules["numba_cuda"] = None
 import fastcoord as fc
 class Array:
     __cuda_array_interface__ = {}
-for call in (fc.decode.onehot, lambda xy: fc.encode.onehot(xy, shape=(3, 4))):
+onto = {"shape": (3, 4)}
+for call, options in ((fc.decode.onehot, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
     try:
-        call(Array())
+        call(Array(), **options)
     except ImportError as error:
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.count("pip install 'fastcoord[cuda13]'") == 2
+    assert done.stdout.count("pip install 'fastcoord[cuda13]'") == 3
 
 
 def test_a_tensor_that_requires_grad_is_refused():

@@ -1,0 +1,185 @@
+"""One map for each point, on a GPU: the door that the encoders share, and what their kernels have in common.
+
+One warp writes a map, or a tile of a map that is larger. Most pixels are zero: groups of 16 bytes of zeros are written,
+whatever the type of the pixels, and then the others over them. What fills no group at either end of a tile, and maps
+whose pixels do not stand side by side, are written pixel by pixel.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastcoord._arrays import Maps, batch_with_canvas, canvas, encoded_members, maps, pixel_type, point_array
+from fastcoord._compile import inlined
+from fastcoord._launch import (
+    GROUP,
+    WARP,
+    described,
+    device_of,
+    first_element,
+    flat_memory,
+    launch,
+    layouts,
+    made_or_given,
+    require_cuda,
+    require_int32,
+    store_four,
+    words,
+)
+from fastcoord._points import nearest
+from fastcoord._vector import convert
+from fastcoord.results import Encoded
+
+TILE = 1 << 12  # pixels that one warp writes; not measured
+THREADS = 256  # in a block
+
+
+# In a kernel
+
+
+@inlined
+def pixel_of_point(i: Any, points: Any, points_layout: Any, point_unit: Any, layout: Any) -> Any:
+    """The column and the row of the pixel nearest to point `i`, each NOWHERE if it is none of the canvas."""
+    at: Any = first_element(i, points_layout)
+    x = nearest(convert(points[np.uint64(at)], point_unit), layout.columns)
+    y = nearest(convert(points[np.uint64(at + points_layout.column_stride)], point_unit), layout.rows)
+    return x, y
+
+
+@inlined
+def clear(images: Any, whole: Any, first: Any, count: Any, before: Any, items: Any, lane: Any, zero: Any) -> None:
+    """Zeros in `count` pixels side by side from `first` on, `items` of which make a group of 16 bytes.
+
+    After it the warp must meet: until then another lane may be writing a zero to any of them.
+    """
+    head = min((before - first) & (items - 1), count)  # pixels before the first group
+    groups = (count - head) // items
+    tail = count - head - groups * items
+    if lane < head + tail:
+        pixel = lane if lane < head else count - tail + lane - head
+        images[np.uint64(first + pixel)] = zero
+    word = (first + head - before) // items * 4
+    none = np.int32(0)
+    group = lane
+    while group < groups:
+        store_four(whole, word + 4 * group, none, none, none, none)
+        group += WARP
+
+
+# On the host
+
+
+def type_of_pixels(dtype: Any) -> np.dtype[Any]:
+    """`dtype`, which may be one of PyTorch's, as the type of the pixels that an encoder writes."""
+    if type(dtype).__module__ == "torch":
+        dtype = str(dtype).removeprefix("torch.")
+    return pixel_type(dtype)
+
+
+def drawn(
+    encoders: Mapping[int, Any],
+    xy: Any,
+    shape: Any,
+    dtype: np.dtype[Any],
+    axes: Any,
+    return_weight: bool,
+    out: Any,
+    value: Any,
+    *numbers: Any,
+) -> Any:
+    """What an encoder returns for CUDA arrays: of PyTorch, CuPy or Numba, or what has `__cuda_array_interface__`.
+
+    In one thing it is not as for NumPy arrays: a point that is not on the canvas gives an image of zeros, also without
+    `return_weight`. To raise a ValueError the host would have to wait for the GPU.
+
+    The result is an array of the same library; of Numba where that is none of the three. The kernel runs on the current
+    stream of PyTorch or CuPy, on the default stream of others, and the host does not wait for it. No point is copied:
+    elements that are not whole elements apart are refused, as are images of 2³¹ pixels and more. The weight in `out` is
+    contiguous.
+
+    `encoders` are kernels by the number of pixels in a group; that of 1 is for pixels anywhere. The last arguments of a
+    kernel are `value`, in the type of the pixels as they are written (a bool as a byte), and `numbers`.
+
+    Raises
+    ------
+    RuntimeError
+        There is no driver or no GPU.
+    TypeError, ValueError
+        As for NumPy arrays, but for such points; also for tensors that require grad and for arrays on two devices.
+    """
+    require_cuda()
+    seen = described("xy", xy)
+    if seen.ndim < 1 or seen.shape[-1] != 2:
+        raise ValueError(f"xy: expected shape (..., 2), the last axis (x, y); got {seen.shape}")
+    point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
+    height, width = canvas(shape)
+    require_int32("shape", height, width)
+    batch = seen.shape[:-1]
+    whole = batch_with_canvas(batch, height, width, axes)
+    given = (out, None)
+    if return_weight and out is not None:
+        given = encoded_members(out)
+    name = "out.maps" if return_weight else "out"
+    images, seen_images = made_or_given(name, given[0], xy, whole, dtype, seen)
+    weight, seen_weight = made_or_given("out.weight", given[1], xy, batch, np.float32, seen, seen_images)
+    written = maps("out", seen_images, axes, for_writing=True)
+    with device_of(xy):
+        weights = flat_memory("out.weight", seen_weight, weight)
+        if seen.size:
+            points = maps("xy", seen[..., np.newaxis, :], (-2, -1))
+            _launch(encoders, written, images, points, xy, weights, value, numbers)
+    if not return_weight:
+        return images
+    return Encoded(images, weight) if out is None else out
+
+
+def _launch(
+    encoders: Mapping[int, Any],
+    written: Maps,
+    images: Any,
+    points: Maps,
+    xy: Any,
+    weights: Any,
+    value: Any,
+    numbers: tuple[Any, ...],
+) -> None:
+    height, width, dtype = written.height, written.width, written.memory.dtype
+    is_whole = written.column_stride == 1 and written.row_stride == width
+    items = GROUP // dtype.itemsize if is_whole and written.memory.nbytes >= 2 * GROUP else 1
+    tiles = -(-height * width // TILE)
+    point_unit = np.float32(1) if points.memory.dtype == np.float32 else np.float64(1)
+    memory = flat_memory("out", written.memory, images)
+    in_words, before = words(written.memory, images)
+    points_memory = flat_memory("xy", points.memory, xy)
+    image_layouts = layouts(written, before, WARP)
+    point_layouts = layouts(points, 0, WARP)
+    for first, end in stretches(written.count, points.count, written.count * len(written.starts)):
+        launch(
+            encoders[items],
+            -(-(end - first) * tiles // (THREADS // WARP)),
+            THREADS,
+            xy,
+            memory,
+            in_words,
+            image_layouts[first // written.count],
+            points_memory,
+            point_layouts[first // points.count],
+            weights,
+            first,
+            first % written.count,
+            first % points.count,
+            end - first,
+            tiles,
+            TILE,
+            point_unit,
+            dtype.type(value),
+            *numbers,
+        )
+
+
+def stretches(count: int, other_count: int, total: int) -> Iterator[tuple[int, int]]:
+    """Runs of maps that have one layout, and whose points have one."""
+    bounds = sorted({*range(0, total, count), *range(0, total, other_count), total})
+    return pairwise(bounds)

@@ -1,0 +1,75 @@
+"""`fastcoord compile`: every operation is called as users will call it, so that the disk cache has its machine code."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcoord import _compile, decode, encode
+from fastcoord._arrays import PIXEL_TYPES
+
+__all__ = ["CALLS", "COMMON", "TYPES", "Done", "fill"]
+
+TYPES = tuple(dtype.name for dtype in PIXEL_TYPES)
+COMMON = "float32", "uint8"  # bool has the machine code of uint8
+ONE, MANY = 1, 5 * _compile.SERIAL_LIMIT // (64 * 64)  # maps: for one thread, and for all, also of one byte a pixel
+
+
+class Arrays(NamedTuple):
+    """What the calls take: maps of zeros, and points on their canvas."""
+
+    maps: NDArray[Any]
+    points: tuple[NDArray[Any], ...]  # in each of the types that kernels know; integers become float64
+    canvas: dict[str, Any]  # the options of an encoder that makes such maps
+
+
+# Every public operation, by name: how it is called. `maps` lie in memory in each way for which there is a kernel.
+CALLS: dict[str, Callable[[Arrays], object]] = {
+    "decode.onehot": lambda given: decode.onehot(given.maps),
+    "encode.onehot": lambda given: [encode.onehot(xy, **given.canvas) for xy in given.points],
+    "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
+}
+
+# How so many maps lie in memory, each in a way that has a kernel of its own: what everybody has, and for `everything`
+# the rest, with maps wider than one number type allows.
+_USUAL: dict[str, Callable[[int, str], NDArray[Any]]] = {
+    "contiguous": lambda maps, dtype: np.zeros((maps, 64, 64), dtype),
+    "one large map": lambda maps, dtype: np.zeros((1, 640, 640), dtype),
+}
+_OTHERS: dict[str, Callable[[int, str], NDArray[Any]]] = {
+    "rows apart": lambda maps, dtype: np.zeros((maps, 64, 65), dtype)[..., :64],
+    "pixels apart": lambda maps, dtype: np.zeros((maps, 64, 128), dtype)[..., ::2],
+    "wide": lambda maps, dtype: np.zeros((maps, 1, 4097), dtype),
+}
+
+
+class Done(NamedTuple):
+    """What was called, and what it took."""
+
+    operation: str
+    dtype: str
+    layout: str
+    compiled: int  # kernels, each for one thread or for all
+    stored: int  # of these, how many are in the cache now
+    read: int  # kernels that were in the cache before
+    seconds: float
+
+
+def fill(types: Iterable[str], everything: bool = False) -> Iterator[Done]:
+    """Call every operation on maps of these types, few and many; as most lie in memory, or in `everything` there is."""
+    layouts = {**_USUAL, **(_OTHERS if everything else {})}
+    for (operation, call), dtype, (layout, make) in itertools.product(CALLS.items(), types, layouts.items()):
+        before, start = _compile.counts(), time.perf_counter()
+        for maps in (ONE, MANY):
+            call(_arrays(make(maps, dtype)))
+        seconds = time.perf_counter() - start
+        compiled, stored, read = (now - then for now, then in zip(_compile.counts(), before, strict=True))
+        yield Done(operation, dtype, layout, compiled, stored, read, seconds)
+
+
+def _arrays(maps: NDArray[Any]) -> Arrays:
+    points = tuple(np.zeros((len(maps), 2), dtype) for dtype in (np.float32, np.float64))
+    return Arrays(maps, points, {"shape": maps.shape[1:], "dtype": maps.dtype, "out": maps})
