@@ -1,8 +1,8 @@
 """Who visits which pixel of a one-hot image on the CPU.
 
-Zero bits contribute exactly nothing. A map in one stretch of memory is searched for the chunks that are not zero, without
-a branch that depends on where they lie; if it has one hot pixel, this search and that pixel are all its cost. Any other
-map is absorbed in tiles of four rows of 64 pixels, but for tiles that are zero as long as there may be many of them.
+Zero bits contribute exactly nothing. A map in one stretch of memory is searched for the chunks that are not zero,
+without a branch that depends on where they lie; if it has one hot pixel, this search and that pixel are all its cost.
+Any other map is absorbed in tiles of four rows of 64 pixels, but for tiles that are zero as long as there may be many.
 Large maps are cut into bands of rows, by their shape, so that all threads help (not with one long row) and the result
 does not depend on how many there are.
 """
@@ -147,10 +147,10 @@ def _adjacent_band(
     if abs(below) <= AHEAD and below != 0:
         ahead = AHEAD // below * TALL * row_stride
     for first in range(first_row, first_row + rows, TALL):
-        tall = TALL if TALL < first_row + rows - first else first_row + rows - first
+        tall = TALL if first_row + rows - first > TALL else first_row + rows - first
         y = splat(convert(first, unit), LANES)
         for left in range(0, columns, WIDE):
-            wide = WIDE if WIDE < columns - left else columns - left
+            wide = WIDE if columns - left > WIDE else columns - left
             at = start + first * row_stride + left
             # Bytes take long to absorb, and until many pixels are known to be hot they have to be counted too.
             if (size == 1 or not is_known) and _is_zero_tile(place, at, row_stride, tall, wide, ahead):
@@ -201,7 +201,7 @@ def _busy_chunks(lines: Any, at: int, end: int) -> Any:
     chunks = (end - at) // CHUNK
     bits, done = 0, 0
     while done < chunks and bits & (bits - 1) == 0:
-        some = PAGE if PAGE < chunks - done else chunks - done
+        some = PAGE if chunks - done > PAGE else chunks - done
         for c in range(done, done + some):
             for line in range(LINES):
                 prefetch(lines, at + c * CHUNK + line * CACHE_LINE + AHEAD)

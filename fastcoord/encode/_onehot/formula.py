@@ -10,12 +10,6 @@ __all__ = ["NOWHERE", "nearest", "response"]
 
 
 @inlined
-def is_on_map(position: Any, last: Any) -> Any:
-    """Whether `nearest` finds a pixel for certain, where the last pixel is number `last`."""
-    return (position >= like(position, -0.5)) & (position <= last)
-
-
-@inlined
 def response(column: Any, row: Any, x: Any, y: Any) -> Any:
     """relu(1 − Σ relu(±(column − x)) − Σ relu(±(row − y))): 1 at (x, y), 0 at every other pixel."""
     zero = like(column, 0)
