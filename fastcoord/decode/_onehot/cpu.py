@@ -59,6 +59,7 @@ PAGE = 2  # chunks searched before it is asked whether several are busy
 CHUNKS = 62  # chunks that the bits of an int64 tell apart
 AHEAD = 8192  # bytes between a line that is read and one that is prefetched; 4096: 0.71 instead of 0.83 (D2, random)
 NONE, SEVERAL = -1, -2
+GROUP = 8  # maps that one call decodes
 TALL = 4  # rows in a tile
 WIDE = PLAIN // TALL * LANES  # pixels in a row of a tile
 BAND = 1 << 18  # pixels in a band
@@ -253,6 +254,49 @@ def _lone_pixel(place: Any, start: int, pixels: int) -> Any:
     return line // size + trailing_zeros(hot) - start
 
 
+@outlined
+def _decode_group(
+    place: Any,
+    start: int,
+    outer_stride: int,
+    inner_count: int,
+    inner_stride: int,
+    number: int,
+    first_map: int,
+    last_map: int,
+    rows: int,
+    columns: int,
+    unit: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """Maps from number `first_map` to `last_map`, each in one stretch of memory.
+
+    As no branch tells where a pixel lies, the processor is at the next map before it is done with this one. To search
+    eight maps and then to look at their pixels took 1.07 times as long (3136×64×64 uint8).
+    """
+    out_of_line()  # compiled once for the serial and the parallel kernel; as a loop's body it takes a second more
+    height, width = convert(rows, unit), convert(columns, unit)
+    nil = unit - unit
+    for i in range(first_map, last_map):
+        outer = 0 if i < inner_count else i // inner_count
+        first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        lone = _lone_pixel(place, first, rows * columns)
+        if lone == SEVERAL:
+            state, census = _adjacent_band(place, first, columns, 1, 0, rows, columns, height, width)
+        else:
+            state, census = absorb_zero(nothing(nil)), nobody(nil)
+            if lone != NONE:
+                pixel, across = np.uint32(lone), np.uint32(columns)  # a division of 64 bits takes three times as long
+                row: Any = np.int64(pixel // across)
+                x, y = convert(lone - row * columns, unit), convert(row, unit)
+                value = convert(place[first + lone], unit)
+                state, census = absorb(state, value, x, y, width, height), count(census, value)
+        at = number + i
+        xy[2 * at], xy[2 * at + 1], score[at], status[at] = finish(state, census, width, height)
+
+
 @kernel
 def _stretched(
     images: Any,
@@ -273,31 +317,28 @@ def _stretched(
     score: Any,
     status: Any,
 ) -> None:
-    """Maps of one band, each in one stretch of memory.
-
-    As no branch tells where a pixel lies, the processor is at the next map before it is done with this one. To search
-    eight maps and then to look at their pixels took 1.07 times as long (3136×64×64 uint8).
-    """
+    """Maps of one band, each in one stretch of memory."""
     place = memory(images)
-    height, width = convert(rows, unit), convert(columns, unit)
-    nil = unit - unit
-    for index in prange(maps):
-        i: Any = np.int64(index)  # an unsigned index would make floats of differences
-        outer = 0 if i < inner_count else i // inner_count
-        first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-        lone = _lone_pixel(place, first, rows * columns)
-        if lone == SEVERAL:
-            state, census = _adjacent_band(place, first, columns, 1, 0, rows, columns, height, width)
-        else:
-            state, census = absorb_zero(nothing(nil)), nobody(nil)
-            if lone != NONE:
-                pixel, across = np.uint32(lone), np.uint32(columns)  # a division of 64 bits takes three times as long
-                row: Any = np.int64(pixel // across)
-                x, y = convert(lone - row * columns, unit), convert(row, unit)
-                value = convert(place[first + lone], unit)
-                state, census = absorb(state, value, x, y, width, height), count(census, value)
-        i += number
-        xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(state, census, width, height)
+    xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
+    for group in prange((maps + GROUP - 1) // GROUP):
+        first: Any = np.int64(group) * GROUP  # an unsigned index would make floats of differences
+        last = first + GROUP if maps - first > GROUP else maps
+        _decode_group(
+            place,
+            start,
+            outer_stride,
+            inner_count,
+            inner_stride,
+            number,
+            first,
+            last,
+            rows,
+            columns,
+            unit,
+            xy_place,
+            score_place,
+            status_place,
+        )
 
 
 @inlined

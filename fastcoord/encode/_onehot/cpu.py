@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from fastcoord._arrays import Maps
-from fastcoord._compile import inlined, kernel
+from fastcoord._compile import inlined, kernel, outlined
 from fastcoord._memory import (
     bytes_past_line,
     item_bytes,
@@ -28,6 +28,7 @@ from fastcoord._vector import (
     as_octets,
     convert,
     lane_numbers,
+    out_of_line,
     select,
     splat,
     splat_line,
@@ -136,6 +137,73 @@ def _write_lines(place: Any, start: int, pixels: int, hots: Any, maps: int, valu
             store_first(lines, last, end, CACHE_LINE - head)
 
 
+@outlined
+def _write_task(
+    place: Any,
+    start: int,
+    outer_stride: int,
+    inner_count: int,
+    inner_stride: int,
+    row_stride: int,
+    column_stride: int,
+    number: int,
+    first_map: int,
+    maps: int,
+    all_maps: int,
+    first_row: int,
+    band_rows: int,
+    rows: int,
+    columns: int,
+    is_streamed: bool,
+    is_cleared: bool,
+    points: Any,
+    weight: Any,
+    unit: Any,
+) -> None:
+    """`maps` maps from number `first_map` on, of each `band_rows` rows from `first_row` on."""
+    out_of_line()  # compiled once for the serial and the parallel kernel
+    is_map_stretch = column_stride == 1 and row_stride == columns
+    is_all_stretch = is_map_stretch and band_rows == rows and inner_stride == rows * columns and inner_count >= all_maps
+    bytes_in_map = rows * columns * item_bytes(place)
+    is_lines = bytes_in_map % CACHE_LINE == 0 and bytes_in_map <= LINES * CACHE_LINE
+    hots = np.empty(maps, np.int64)
+    value = unit
+    for k in range(maps):
+        i = first_map + k
+        outer = i // inner_count
+        map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
+        is_here = x != NOWHERE and y != NOWHERE
+        hots[k] = map_start + y * row_stride + x * column_stride if is_here else NOWHERE
+        value = convert(response(x, y, x, y), unit)
+        if first_row == 0:
+            weight[number + i] = 1 if is_here else 0
+    if is_streamed and is_all_stretch and is_lines:
+        _write_lines(place, start + first_map * inner_stride, rows * columns, hots, maps, value)
+        stream_fence()
+        return
+    some = maps if is_all_stretch else 1
+    for k in range(0, maps, some):
+        i = first_map + k
+        outer = i // inner_count
+        map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        if is_cleared:
+            if hots[k] != NOWHERE:
+                place[hots[k]] = value
+            continue
+        if column_stride != 1:
+            for row in range(first_row, first_row + band_rows):
+                for column in range(columns):
+                    at = map_start + row * row_stride + column * column_stride
+                    place[at] = value if at == hots[k] else unit - unit
+            continue
+        step = band_rows if is_map_stretch else 1
+        count = step * columns + (some - 1) * rows * columns
+        for row in range(first_row, first_row + band_rows, step):
+            _write_stretch(place, map_start + row * row_stride, count, hots, k, some, value, is_streamed)
+    stream_fence()
+
+
 @kernel
 def _encode(
     images: Any,
@@ -157,55 +225,36 @@ def _encode(
     weight: Any,
     unit: Any,
 ) -> None:
-    place = memory(images)
+    place, points_place, weight_place = memory(images), memory(points), memory(weight)
     bands = (rows + rows_in_task - 1) // rows_in_task
     groups = (maps + maps_in_task - 1) // maps_in_task
-    is_map_stretch = column_stride == 1 and row_stride == columns
-    is_all_stretch = is_map_stretch and bands == 1 and inner_stride == rows * columns and inner_count >= maps
-    bytes_in_map = rows * columns * item_bytes(place)
-    is_lines = bytes_in_map % CACHE_LINE == 0 and bytes_in_map <= LINES * CACHE_LINE
     for index in prange(groups * bands):
         task: Any = np.int64(index)  # an unsigned index would make floats of differences
         group = task // bands
         first_row = (task - group * bands) * rows_in_task
-        band_rows = rows_in_task if rows_in_task < rows - first_row else rows - first_row
         first_map = group * maps_in_task
-        group_maps = maps_in_task if maps_in_task < maps - first_map else maps - first_map
-        hots = np.empty(maps_in_task, np.int64)
-        value = unit
-        for k in range(group_maps):
-            i = first_map + k
-            outer = i // inner_count
-            map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
-            is_here = x != NOWHERE and y != NOWHERE
-            hots[k] = map_start + y * row_stride + x * column_stride if is_here else NOWHERE
-            value = convert(response(x, y, x, y), unit)
-            if first_row == 0:
-                weight[number + i] = 1 if is_here else 0
-        some = group_maps if is_all_stretch else 1
-        if is_streamed and is_all_stretch and is_lines:
-            _write_lines(place, start + first_map * inner_stride, rows * columns, hots, group_maps, value)
-            some, group_maps = 1, 0
-        for k in range(0, group_maps, some):
-            i = first_map + k
-            outer = i // inner_count
-            map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            if is_cleared:
-                if hots[k] != NOWHERE:
-                    place[hots[k]] = value
-                continue
-            if column_stride != 1:
-                for row in range(first_row, first_row + band_rows):
-                    for column in range(columns):
-                        at = map_start + row * row_stride + column * column_stride
-                        place[at] = value if at == hots[k] else unit - unit
-                continue
-            step = band_rows if is_map_stretch else 1
-            count = step * columns + (some - 1) * rows * columns
-            for row in range(first_row, first_row + band_rows, step):
-                _write_stretch(place, map_start + row * row_stride, count, hots, k, some, value, is_streamed)
-        stream_fence()
+        _write_task(
+            place,
+            start,
+            outer_stride,
+            inner_count,
+            inner_stride,
+            row_stride,
+            column_stride,
+            number,
+            first_map,
+            maps_in_task if maps - first_map > maps_in_task else maps - first_map,
+            maps,
+            first_row,
+            rows_in_task if rows - first_row > rows_in_task else rows - first_row,
+            rows,
+            columns,
+            is_streamed,
+            is_cleared,
+            points_place,
+            weight_place,
+            unit,
+        )
 
 
 def onehot(maps: Maps, points: Any, weight: Any) -> None:
