@@ -15,6 +15,7 @@ PIXEL_TYPES = tuple(np.dtype(name) for name in ("?", "u1", "i1", "u2", "i2", "i4
 _PIXEL_TYPES = frozenset(PIXEL_TYPES)
 _POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"))
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
+_BOOL = np.dtype(np.bool_)
 _LAST = (-2, -1)
 _GREATEST = {dtype: float(np.finfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind == "f"}
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind in "iu"}
@@ -43,7 +44,7 @@ class Maps:
 
 def is_on_gpu(array: Any) -> bool:
     """Whether `array` lives on an NVIDIA GPU; an array of any library that can tell."""
-    if isinstance(array, (np.ndarray, list, tuple, int, float)):
+    if type(array) is np.ndarray or isinstance(array, (np.ndarray, list, tuple, int, float)):
         return False
     try:
         if hasattr(array, "__cuda_array_interface__"):
@@ -58,7 +59,7 @@ def pixel_array(name: str, array: Any) -> NDArray[Any]:
     """`array` as a plain NumPy array of a type the kernels read, not copied unless it is a nested list."""
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
-    if array.dtype not in _PIXEL_TYPES or not array.dtype.isnative:
+    if array.dtype not in _PIXEL_TYPES:  # nor are those in foreign byte order
         raise _wrong_type(name, array.dtype, _NAMES)
     plain: NDArray[Any] = array
     return plain
@@ -116,13 +117,14 @@ def maps(name: str, array: NDArray[Any], axes: Any, for_writing: bool = False) -
     if height == 0 or width == 0:
         raise ValueError(f"{name}: expected a height and a width of at least 1; got H = {height}, W = {width}")
     batch = shape[:-2]
-    if array.dtype == np.bool_:
+    if array.dtype == _BOOL:
         array = array.view(np.uint8)
     if array.flags.c_contiguous and array.flags.aligned:
         pixels = height * width
-        memory = array.reshape(-1)
+        memory = array.ravel()  # here a view, at a third of the time of reshape(-1)
         if not for_writing:
-            memory.flags.writeable = False  # one type, and so one compilation, for all inputs; and nobody can write
+            # One type, and so one compilation, for all inputs; and nobody can write. By position: 0.1 µs instead of 0.3
+            memory.setflags(False)  # type: ignore[call-arg]  # the stubs know it by name only
         return Maps(memory, (0,), array.size // pixels, 0, _most, pixels, width, 1, height, width, batch)
     return _strided_maps(name, array, for_writing)
 
@@ -251,20 +253,40 @@ def result(name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any
     """A new array, or `given` if it is as one would be, writable, and shares no memory with `others`."""
     if given is None:
         return np.empty(shape, dtype)
-    if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
+    if type(given) is not np.ndarray and (not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray)):
         raise TypeError(f"{name}: expected a NumPy array; got {type(given).__module__}.{type(given).__qualname__}")
-    if given.dtype != dtype or not given.dtype.isnative:
+    if given.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {np.dtype(dtype).str}; got {given.dtype.str}")
     if given.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}; got {given.shape}")
-    if not given.flags.writeable:
+    flags = given.flags
+    if not flags.writeable:
         raise ValueError(f"{name}: expected a writable array; got a read-only one")
-    if not given.flags.c_contiguous and any(n > 1 and not s for n, s in zip(given.shape, given.strides, strict=True)):
+    if not flags.c_contiguous and any(n > 1 and not s for n, s in zip(given.shape, given.strides, strict=True)):
         raise ValueError(f"{name}: expected an element of memory for each pixel; got a broadcast array")
-    for other in others:
-        if np.may_share_memory(given, other) and _overlap(given, other):
-            raise ValueError(f"{name}: expected memory of its own; got an array that overlaps with another argument")
+    if others:
+        require_apart((name,), given, *others)
     return given
+
+
+def require_apart(names: Sequence[str], *arrays: NDArray[Any]) -> None:
+    """Refuse arrays, the first of which have these `names`, that share memory with each other or with the others."""
+    owners = []
+    for array in arrays:
+        base = array.base
+        owner = array if base is None else base
+        if type(owner) is not np.ndarray or not owner.flags.owndata:
+            break
+        owners.append(id(owner))
+    else:
+        # Each has memory of another owner. Found in 1.1 µs for four; np.may_share_memory takes 1.8 for their six pairs
+        if len(set(owners)) == len(arrays):
+            return
+    for i, name in enumerate(names):
+        for other in arrays[i + 1 :]:
+            if np.may_share_memory(arrays[i], other) and _overlap(arrays[i], other):
+                expected = "expected memory of its own; got an array that overlaps with another argument"
+                raise ValueError(f"{name}: {expected}")
 
 
 def decoded_members(out: Any) -> tuple[Any, Any, Any, Any]:
@@ -291,13 +313,13 @@ def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous flat array to write into: `array` itself where that is possible, else one for `write_back`."""
-    if array.flags.c_contiguous and array.flags.aligned:
-        return array.reshape(-1)
+    """A flat array to write into: the memory of `array` where it is in one piece, else new memory for `write_back`."""
+    if array.flags.carray:
+        return array.ravel()
     return np.empty(math.prod(array.shape), array.dtype)
 
 
 def write_back(flat_array: NDArray[Any], array: NDArray[Any]) -> None:
     """Copy what was written into ``flat(array)`` to `array`, where they are not the same memory."""
-    if not (array.flags.c_contiguous and array.flags.aligned):
+    if flat_array.base is None:
         array[...] = flat_array.reshape(array.shape)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import decoded_members, flat, is_on_gpu, maps, pixel_array, result, write_back
+from fastcoord._arrays import decoded_members, flat, is_on_gpu, maps, pixel_array, require_apart, result, write_back
 from fastcoord.decode._onehot import cpu
 from fastcoord.results import Decoded
 
@@ -79,13 +79,14 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
             cpu.onehot(read, xy, score, status)
         return Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
     xy, score, _, status = decoded_members(out)
-    xy = result("out.xy", xy, (*batch, 2), dtype, images)
-    score = result("out.score", score, batch, dtype, images, xy)
-    status = result("out.status", status, batch, _FLAGS, images, xy, score)
-    given = (xy, score, status)
-    written = tuple(flat(array) for array in given)
-    if written[1].size:
-        cpu.onehot(read, *written)
-    for source, target in zip(written, given, strict=True):
-        write_back(source, target)
+    xy = result("out.xy", xy, (*batch, 2), dtype)
+    score = result("out.score", score, batch, dtype)
+    status = result("out.status", status, batch, _FLAGS)
+    require_apart(("out.xy", "out.score", "out.status"), xy, score, status, images)
+    flat_xy, flat_score, flat_status = flat(xy), flat(score), flat(status)
+    if flat_score.size:
+        cpu.onehot(read, flat_xy, flat_score, flat_status)
+    write_back(flat_xy, xy)
+    write_back(flat_score, score)
+    write_back(flat_status, status)
     return out
