@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
+
+from fastcoord._halves import FORMATS, ONE, format_of, widened
+from fastcoord._libraries import Library, is_bfloat16, library_of
 
 Shape = tuple[int, ...]
 
@@ -15,7 +18,9 @@ PIXEL_TYPES = tuple(np.dtype(name) for name in ("?", "u1", "i1", "u2", "i2", "i4
 _PIXEL_TYPES = frozenset(PIXEL_TYPES)
 _POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"))
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
-_BOOL = np.dtype(np.bool_)
+_NAMES_AND_HALVES = _NAMES.replace("float32", "float16, bfloat16, float32")
+_BOOL, _FLOAT16 = np.dtype(np.bool_), np.dtype(np.float16)
+_HALVES = frozenset(FORMATS.values())
 _LAST = (-2, -1)
 _GREATEST = {dtype: float(np.finfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind == "f"}
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind in "iu"}
@@ -46,31 +51,47 @@ def is_on_gpu(array: Any) -> bool:
     """Whether `array` lives on an NVIDIA GPU; an array of any library that can tell."""
     if type(array) is np.ndarray or isinstance(array, (np.ndarray, list, tuple, int, float)):
         return False
-    try:
-        if hasattr(array, "__cuda_array_interface__"):
-            return True
-    except RuntimeError:  # PyTorch: a CUDA tensor that requires grad, which is refused where CUDA arrays are
+    library = library_of(array)
+    if library is not None:
+        return library.is_on_gpu(array)
+    if hasattr(array, "__cuda_array_interface__"):
         return True
     device = getattr(array, "__dlpack_device__", None)
     return device is not None and device()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
-def pixel_array(name: str, array: Any) -> NDArray[Any]:
-    """`array` as a plain NumPy array of a type the kernels read, not copied unless it is a nested list."""
+def pixel_array(name: str, array: Any, halves: bool = False) -> NDArray[Any]:
+    """`array` as a plain NumPy array of a type the kernels read, not copied unless it is a nested list.
+
+    `halves`: they read float16 and bfloat16 too, which come as `_halves.FORMATS` has them.
+    """
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
     if array.dtype not in _PIXEL_TYPES:  # nor are those in foreign byte order
-        raise _wrong_type(name, array.dtype, _NAMES)
+        if halves:
+            array = _as_format(array)
+        if not halves or array.dtype not in _HALVES:
+            raise _wrong_type(name, array.dtype, _NAMES_AND_HALVES if halves else _NAMES)
     plain: NDArray[Any] = array
     return plain
+
+
+def _as_format(array: NDArray[Any]) -> NDArray[Any]:
+    """float16 and bfloat16 as `_halves.FORMATS` has them, other arrays as they are."""
+    if array.dtype == _FLOAT16:
+        return array.view(FORMATS["float16"])
+    return array.view(FORMATS["bfloat16"]) if is_bfloat16(array.dtype) else array
 
 
 def point_array(name: str, array: Any) -> NDArray[Any]:
     """`array` as a contiguous, aligned (..., 2) array of points, copied if need be: it is small beside the maps."""
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
-    if array.dtype not in _POINT_TYPES or not array.dtype.isnative:
-        raise _wrong_type(name, array.dtype, "an integer type but uint64, float32 or float64")
+    array = _as_format(array)
+    if array.dtype in _HALVES:
+        array = widened(array)
+    if array.dtype not in _POINT_TYPES:  # nor are those in foreign byte order
+        raise _wrong_type(name, array.dtype, "an integer type but uint64, float16, bfloat16, float32 or float64")
     if array.ndim < 1 or array.shape[-1] != 2:
         raise ValueError(f"{name}: expected shape (..., 2), the last axis (x, y); got {array.shape}")
     if array.dtype.kind in "iu":
@@ -89,7 +110,10 @@ def _numpy_array(name: str, array: Any) -> NDArray[Any]:
             return np.asarray(array)
         except ValueError as error:
             raise ValueError(f"{name}: expected nested lists of one shape; got {error}") from None
-    raise TypeError(f"{name}: expected a NumPy or CUDA array; got {type(array).__module__}.{type(array).__qualname__}")
+    library = library_of(array)
+    if library is not None:
+        return library.read(name, array)
+    raise TypeError(f"{name}: expected an array of NumPy, PyTorch, JAX or CUDA; got {_kind(array)}")
 
 
 def _wrong_type(name: str, dtype: np.dtype[Any], expected: str) -> TypeError:
@@ -98,9 +122,9 @@ def _wrong_type(name: str, dtype: np.dtype[Any], expected: str) -> TypeError:
         remedy = " in foreign byte order; .astype(dtype.newbyteorder('=')) makes it native"
     elif dtype.kind == "c":
         remedy = "; .real, .imag or abs() is a real map"
-    elif dtype.kind in "fu":
+    elif dtype.kind in "fu" or format_of(dtype) is not None:
         remedy = "; .astype(np.float32) converts it"
-    return TypeError(f"{name}: expected {expected}; got {dtype.name}{remedy}")
+    return TypeError(f"{name}: expected {expected}; got {format_of(dtype) or dtype.name}{remedy}")
 
 
 def maps(name: str, array: NDArray[Any], axes: Any, for_writing: bool = False) -> Maps:
@@ -199,14 +223,23 @@ def canvas(shape: Any) -> tuple[int, int]:
     return height, width
 
 
-def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
-    """`dtype` as the type of the pixels that an encoder writes."""
+def pixel_type(dtype: Any, halves: bool = False) -> np.dtype[Any]:
+    """`dtype` as the type of the pixels that an encoder writes; bfloat16 as `_halves.FORMATS` has it.
+
+    It may be one of PyTorch's. `halves`: float16 and bfloat16 are written too.
+    """
+    names = _NAMES_AND_HALVES if halves else _NAMES
+    word = str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
+    if halves and isinstance(word, str) and word == "bfloat16":
+        return FORMATS["bfloat16"]
     try:
-        wanted = np.dtype(dtype)
+        wanted = np.dtype(word)
     except TypeError:
-        raise TypeError(f"dtype: expected {_NAMES}; got {dtype!r}") from None
-    if wanted not in _PIXEL_TYPES or not wanted.isnative:
-        raise _wrong_type("dtype", wanted, _NAMES)
+        raise TypeError(f"dtype: expected {names}; got {dtype!r}") from None
+    if halves and is_bfloat16(wanted):
+        return FORMATS["bfloat16"]
+    if wanted not in _PIXEL_TYPES and not (halves and wanted == _FLOAT16):
+        raise _wrong_type("dtype", wanted, names)
     return wanted
 
 
@@ -237,6 +270,17 @@ def radius(name: str, size: Any, height: int, width: int) -> int:
     return min(side // 2, max(height, width))
 
 
+def stored(images: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+    """`images`, to be written, as an array of numbers; and the number in it that stands for 1."""
+    dtype = images.dtype
+    name = "float16" if dtype == _FLOAT16 else format_of(dtype)
+    if name is not None:
+        return images.view(np.uint16), np.uint16(ONE[name])
+    if dtype == _BOOL:
+        return images.view(np.uint8), np.uint8(1)
+    return images, dtype.type(1)
+
+
 def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape:
     """The shape of an array of maps with these batch axes and `height` and `width` at `axes`."""
     if type(axes) is tuple and axes == _LAST:
@@ -249,14 +293,26 @@ def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape
     )
 
 
-def result(name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any]) -> NDArray[Any]:
-    """A new array, or `given` if it is as one would be, writable, and shares no memory with `others`."""
+def result(
+    name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any], library: Library | None = None
+) -> NDArray[Any]:
+    """A new NumPy array, or the memory of `given`, an array of `library`, if it is as a new one would be.
+
+    That is writable, and shares no memory with `others`.
+    """
     if given is None:
         return np.empty(shape, dtype)
-    if type(given) is not np.ndarray and (not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray)):
-        raise TypeError(f"{name}: expected a NumPy array; got {type(given).__module__}.{type(given).__qualname__}")
+    if library is not None:
+        if library_of(given) is not library or library.is_on_gpu(given):
+            raise TypeError(f"{name}: expected {library.noun} on the CPU, as the first argument is; got {_kind(given)}")
+        given = library.write(name, given)
+    elif type(given) is not np.ndarray and (not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray)):
+        raise TypeError(f"{name}: expected a NumPy array; got {_kind(given)}")
     if given.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {np.dtype(dtype).str}; got {given.dtype.str}")
+        if not (is_bfloat16(given.dtype) and dtype == FORMATS["bfloat16"]):
+            got = format_of(given.dtype) or given.dtype.str
+            raise TypeError(f"{name}: expected dtype {format_of(np.dtype(dtype)) or np.dtype(dtype).str}; got {got}")
+        given = given.view(dtype)
     if given.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}; got {given.shape}")
     flags = given.flags
@@ -266,7 +322,13 @@ def result(name: str, given: Any, shape: Shape, dtype: Any, *others: NDArray[Any
         raise ValueError(f"{name}: expected an element of memory for each pixel; got a broadcast array")
     if others:
         require_apart((name,), given, *others)
-    return given
+    plain: NDArray[Any] = given
+    return plain
+
+
+def _kind(given: Any) -> str:
+    where = " on a GPU" if is_on_gpu(given) else ""
+    return f"{type(given).__module__}.{type(given).__qualname__}{where}"
 
 
 def require_apart(names: Sequence[str], *arrays: NDArray[Any]) -> None:

@@ -42,6 +42,11 @@ def format_of(dtype: np.dtype[Any]) -> str | None:
     return dtype.names[0] if dtype.names is not None and dtype in FORMATS.values() else None
 
 
+def loaded_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type in which `_memory` loads the elements of an array."""
+    return np.dtype(np.float32) if format_of(dtype) is not None else dtype
+
+
 def widened(values: Any) -> Any:
     """An array or a scalar of one of `FORMATS`, as float32: the twin of `emit_widened`."""
     name = values.dtype.names[0]
