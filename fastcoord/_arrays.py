@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord._halves import FORMATS, ONE, format_of, widened
+from fastcoord._halves import FORMATS, GREATEST, format_of, narrowed, widened
 from fastcoord._libraries import Library, is_bfloat16, library_of
 
 Shape = tuple[int, ...]
@@ -20,9 +20,11 @@ _POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
 _NAMES_AND_HALVES = _NAMES.replace("float32", "float16, bfloat16, float32")
 _BOOL, _FLOAT16 = np.dtype(np.bool_), np.dtype(np.float16)
+_ONES = {dtype: (np.uint8 if dtype.kind == "b" else dtype.type)(1) for dtype in PIXEL_TYPES}  # maps has bool as bytes
 _HALVES = frozenset(FORMATS.values())
 _LAST = (-2, -1)
 _GREATEST = {dtype: float(np.finfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind == "f"}
+_GREATEST |= {_FLOAT16: GREATEST["float16"], FORMATS["bfloat16"]: GREATEST["bfloat16"]}
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in PIXEL_TYPES if dtype.kind in "iu"}
 
 
@@ -87,10 +89,11 @@ def point_array(name: str, array: Any) -> NDArray[Any]:
     """`array` as a contiguous, aligned (..., 2) array of points, copied if need be: it is small beside the maps."""
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
-    array = _as_format(array)
-    if array.dtype in _HALVES:
-        array = widened(array)
     if array.dtype not in _POINT_TYPES:  # nor are those in foreign byte order
+        array = _as_format(array)
+        if array.dtype in _HALVES:
+            array = widened(array)
+    if array.dtype not in _POINT_TYPES:
         raise _wrong_type(name, array.dtype, "an integer type but uint64, float16, bfloat16, float32 or float64")
     if array.ndim < 1 or array.shape[-1] != 2:
         raise ValueError(f"{name}: expected shape (..., 2), the last axis (x, y); got {array.shape}")
@@ -244,17 +247,23 @@ def pixel_type(dtype: Any, halves: bool = False) -> np.dtype[Any]:
 
 
 def pixel_value(name: str, value: Any, dtype: np.dtype[Any]) -> np.generic:
-    """`value`, a number, as a pixel of type `dtype`, which is rounded where `dtype` is a floating-point type."""
+    """`value`, a number, as a pixel of type `dtype`, which is rounded where `dtype` is a floating-point type.
+
+    Of float16 and bfloat16 it is the bits, as `stored` has them.
+    """
     if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number; got {value!r}")
     number: Any = value.item() if isinstance(value, np.generic) else value
-    if dtype.kind == "f":
-        fits = abs(number) <= _GREATEST[dtype] or number - number != 0  # those types have NaN and infinities too
+    greatest = _GREATEST.get(dtype)
+    if greatest is not None:
+        fits = abs(number) <= greatest or number - number != 0  # those types have NaN and infinities too
     else:
         lowest, highest = _LIMITS.get(dtype, (0, 1))
         fits = lowest <= number <= highest and number == int(number)
     if not fits:
-        raise ValueError(f"{name}: expected a value that {dtype.name} can hold; got {value!r}")
+        raise ValueError(f"{name}: expected a value that {format_of(dtype) or dtype.name} can hold; got {value!r}")
+    if dtype not in _PIXEL_TYPES:
+        return narrowed(number, format_of(dtype) or dtype.name)
     pixel: np.generic = dtype.type(number)
     return pixel
 
@@ -270,15 +279,10 @@ def radius(name: str, size: Any, height: int, width: int) -> int:
     return min(side // 2, max(height, width))
 
 
-def stored(images: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-    """`images`, to be written, as an array of numbers; and the number in it that stands for 1."""
-    dtype = images.dtype
-    name = "float16" if dtype == _FLOAT16 else format_of(dtype)
-    if name is not None:
-        return images.view(np.uint16), np.uint16(ONE[name])
-    if dtype == _BOOL:
-        return images.view(np.uint8), np.uint8(1)
-    return images, dtype.type(1)
+def stored(images: NDArray[Any]) -> NDArray[Any]:
+    """`images`, to be written, as the kernels write them: float16 and bfloat16 as uint16."""
+    is_half = images.dtype not in _PIXEL_TYPES
+    return images.view(np.uint16) if is_half else images
 
 
 def batch_with_canvas(batch: Shape, height: int, width: int, axes: Any) -> Shape:

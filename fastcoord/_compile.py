@@ -50,6 +50,7 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 _compiled = _stored = _read = 0
 
+
 def inlined(function: F) -> F:
     """`function`, compiled into whatever compiled function calls it: a kernel, another formula, a CUDA kernel."""
     return cast(F, numba.njit(**_OPTIONS, **_INNER, forceinline=True)(_named(function)))

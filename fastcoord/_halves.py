@@ -13,7 +13,7 @@ from numba.extending import models, register_model
 
 FORMATS = {name: np.dtype([(name, np.uint16)]) for name in ("float16", "bfloat16")}
 LOWEST = {"float16": 0xFC00, "bfloat16": 0xFF80}  # the bits of −∞
-ONE = {"float16": 0x3C00, "bfloat16": 0x3F80}  # the bits of 1
+GREATEST = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127")}
 
 
 class Half(types.Type):  # type: ignore[misc]  # Numba has no types
@@ -54,6 +54,21 @@ def widened(values: Any) -> Any:
     if name == "float16":
         return bits.view(np.float16).astype(np.float32)
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def narrowed(number: float, name: str) -> np.uint16:
+    """The bits of the float16 or bfloat16 that is nearest to `number`; of two the even one."""
+    if name == "float16":
+        return np.float16(number).view(np.uint16)
+    single = np.float32(number)
+    if single != single:
+        return np.uint16(0x7FC0)
+    bits = int(single.view(np.uint32))
+    # what float32 took from the number decides where its other bits are half a unit exactly
+    lost = abs(float(number)) - abs(float(single)) if number - number == 0 else 0.0
+    half = (bits & 0xFFFF) - 0x8000
+    up = half > 0 or (half == 0 and (lost > 0 or (lost == 0 and bits >> 16 & 1 == 1)))
+    return np.uint16((bits >> 16) + up)
 
 
 def emit_widened(builder: Any, bits: Any, form: str) -> Any:

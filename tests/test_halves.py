@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastcoord._halves import FORMATS, LOWEST, ONE, format_of
+from fastcoord._halves import FORMATS, GREATEST, LOWEST, format_of, narrowed
 from fastcoord._memory import gather, item_bytes, load, load_first, load_line, memory, store
 from fastcoord._vector import convert
 from tests.test_vector import TARGETS, assert_same, variants
@@ -88,7 +88,27 @@ def test_some_elements(form):
 
 @formats
 def test_constants(form):
-    assert values(form)[[LOWEST[form], ONE[form]]].tolist() == [-np.inf, 1]
+    finite = values(form)[np.isfinite(values(form))]
+    assert values(form)[LOWEST[form]] == -np.inf
+    assert finite.max() == GREATEST[form]
+
+
+@formats
+def test_numbers_are_rounded_to_the_nearest(form):
+    held = values(form)
+    for bits in np.random.default_rng(1).integers(1, LOWEST[form] & 0x7FFF, 300):
+        low, high = float(held[bits - 1]), float(held[bits])
+        if high > GREATEST[form]:
+            continue
+        middle = (low + high) / 2  # a float64 holds it
+        even = bits - 1 if bits % 2 else bits
+        for number, wanted in ((high, bits), (middle, even), (np.nextafter(middle, 0), bits - 1)):
+            assert narrowed(number, form) == wanted
+            assert narrowed(-number, form) == wanted | 0x8000
+        assert narrowed(np.nextafter(middle, np.inf), form) == bits
+    assert np.isnan(held[narrowed(np.nan, form)])
+    assert held[narrowed(np.inf, form)] == np.inf
+    assert narrowed(0.0, form) == 0
 
 
 def test_other_records_are_none():

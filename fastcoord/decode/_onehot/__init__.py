@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._arrays import decoded_members, flat, is_on_gpu, maps, pixel_array, require_apart, result, write_back
+from fastcoord._libraries import in_library, library_of
 from fastcoord.decode._onehot import cpu
 from fastcoord.results import Decoded
 
@@ -63,12 +64,13 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     array([[ 7.,  5.],
            [30., 20.]], dtype=float32)
     """
+    library = library_of(images)
     if is_on_gpu(images):
         from fastcoord.decode._onehot import cuda
 
-        decoded: Decoded = cuda.onehot(images, axes, out)
-        return decoded
-    images = pixel_array("images", images)
+        on_gpu: Decoded = cuda.onehot(images, axes, out)
+        return on_gpu
+    images = pixel_array("images", images, halves=True)
     read = maps("images", images, axes)
     dtype = _DOUBLE if images.dtype == _DOUBLE else _SINGLE
     batch = read.batch
@@ -77,11 +79,12 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
         xy, score, status = np.empty(2 * count, dtype), np.empty(count, dtype), np.empty(count, _FLAGS)
         if count:
             cpu.onehot(read, xy, score, status)
-        return Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
-    xy, score, _, status = decoded_members(out)
-    xy = result("out.xy", xy, (*batch, 2), dtype)
-    score = result("out.score", score, batch, dtype)
-    status = result("out.status", status, batch, _FLAGS)
+        decoded = Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
+        return decoded if library is None else in_library(library, decoded)
+    given = decoded_members(out)
+    xy = result("out.xy", given[0], (*batch, 2), dtype, library=library)
+    score = result("out.score", given[1], batch, dtype, library=library)
+    status = result("out.status", given[3], batch, _FLAGS, library=library)
     require_apart(("out.xy", "out.score", "out.status"), xy, score, status, images)
     flat_xy, flat_score, flat_status = flat(xy), flat(score), flat(status)
     if flat_score.size:
@@ -89,4 +92,8 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     write_back(flat_xy, xy)
     write_back(flat_score, score)
     write_back(flat_status, status)
+    if library is not None:
+        library.written(given[0])
+        library.written(given[1])
+        library.written(given[3])
     return out

@@ -1,11 +1,11 @@
 """`encode.onehot`: the inverse of the post's network."""
 
+import functools
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from fastcoord._arrays import canvas, is_on_gpu, pixel_type
+from fastcoord._arrays import canvas, is_on_gpu, pixel_type, pixel_value
 from fastcoord._draw import drawn
 from fastcoord.encode._onehot import cpu
 
@@ -16,7 +16,7 @@ def onehot(
     xy: Any,
     *,
     shape: tuple[int, int],
-    dtype: DTypeLike = np.float32,
+    dtype: Any = np.float32,
     axes: tuple[int, int] = (-2, -1),
     return_weight: bool = False,
     out: Any = None,
@@ -75,4 +75,6 @@ def onehot(
         from fastcoord.encode._onehot import cuda
 
         return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
-    return drawn(xy, canvas(shape), pixel_type(dtype), axes, return_weight, out, cpu.onehot)
+    size, dtype = canvas(shape), pixel_type(dtype, halves=True)
+    draw = functools.partial(cpu.onehot, pixel_value("1", 1, dtype))
+    return drawn(xy, size, dtype, axes, return_weight, out, draw)
