@@ -56,7 +56,10 @@ def is_on_gpu(array: Any) -> bool:
     library = library_of(array)
     if library is not None:
         return library.is_on_gpu(array)
-    if hasattr(array, "__cuda_array_interface__"):
+    try:
+        if hasattr(array, "__cuda_array_interface__"):
+            return True
+    except RuntimeError:  # as of PyTorch's CUDA tensors that require grad, which are refused where CUDA arrays are
         return True
     device = getattr(array, "__dlpack_device__", None)
     return device is not None and device()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged

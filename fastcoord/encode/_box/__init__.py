@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from fastcoord._arrays import canvas, is_on_gpu, pixel_type, pixel_value, radius
 from fastcoord._draw import drawn
@@ -19,7 +18,7 @@ def box(
     shape: tuple[int, int],
     size: int = 9,
     value: float = 1,
-    dtype: DTypeLike = np.float32,
+    dtype: Any = np.float32,
     axes: tuple[int, int] = (-2, -1),
     return_weight: bool = False,
     out: Any = None,
@@ -92,6 +91,6 @@ def box(
 
         return cuda.box(xy, shape, size, value, dtype, axes, return_weight, out)
     height, width = canvas(shape)
-    dtype = pixel_type(dtype)
+    dtype = pixel_type(dtype, halves=True)
     draw = functools.partial(cpu.box, radius("size", size, height, width), pixel_value("value", value, dtype))
     return drawn(xy, (height, width), dtype, axes, return_weight, out, draw)
