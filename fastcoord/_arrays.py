@@ -20,6 +20,7 @@ _POINT_TYPES = frozenset(np.dtype(name) for name in ("i1", "u1", "i2", "u2", "i4
 _NAMES = "bool, (u)int8, (u)int16, int32, int64, float32 or float64"
 _NAMES_AND_HALVES = _NAMES.replace("float32", "float16, bfloat16, float32")
 _BOOL, _FLOAT16 = np.dtype(np.bool_), np.dtype(np.float16)
+_BY_TYPE: dict[type, np.dtype[Any]] = {dtype.type: dtype for dtype in PIXEL_TYPES}
 _ONES = {dtype: (np.uint8 if dtype.kind == "b" else dtype.type)(1) for dtype in PIXEL_TYPES}  # maps has bool as bytes
 _HALVES = frozenset(FORMATS.values())
 _LAST = (-2, -1)
@@ -221,7 +222,8 @@ def _strided_maps(name: str, array: NDArray[Any], for_writing: bool) -> Maps:
 def canvas(shape: Any) -> tuple[int, int]:
     """`shape` as (height, width)."""
     try:
-        height, width = (operator.index(n) for n in shape)
+        height, width = shape
+        height, width = operator.index(height), operator.index(width)
     except (TypeError, ValueError):
         raise TypeError(f"shape: expected two integers, (height, width); got {shape!r}") from None
     if height < 1 or width < 1:
@@ -234,6 +236,8 @@ def pixel_type(dtype: Any, halves: bool = False) -> np.dtype[Any]:
 
     It may be one of PyTorch's. `halves`: float16 and bfloat16 are written too.
     """
+    if isinstance(dtype, type) and dtype in _BY_TYPE:
+        return _BY_TYPE[dtype]
     names = _NAMES_AND_HALVES if halves else _NAMES
     word = str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
     if halves and isinstance(word, str) and word == "bfloat16":
