@@ -398,6 +398,7 @@ _VALUES = {
     "bool": (True, False),
     **{name: (1, np.iinfo(name).max, np.iinfo(name).min) for name in PIXEL_TYPES if np.dtype(name).kind in "iu"},
     **{name: (1, 0.1, -2.5, _INF, -_INF, _NAN, -0.0) for name in PIXEL_TYPES if np.dtype(name).kind == "f"},
+    **dict.fromkeys(HALVES, (1, 0.1, -2.5, 1e-7, _INF, _NAN, -0.0)),
 }
 
 
@@ -407,12 +408,13 @@ def squares() -> Iterator[Case]:
         dtype = case.options.get("dtype", "float32")
         value = _VALUES[dtype][number % len(_VALUES[dtype])]
         yield replace(case, options={**case.options, "size": _SIDES[number % len(_SIDES)], "value": value})
-    for dtype in PIXEL_TYPES:
+    for dtype in (*PIXEL_TYPES, *HALVES):
         for value in _VALUES[dtype]:
             for shape in ((9, 13), (3, 5), (7, 64)):
                 name = f"square of {value} in {shape[0]}x{shape[1]} {dtype}"
                 make = lambda shape=shape: (points_within((4,), *shape),)  # noqa: E731
-                yield Case(name, make, {"shape": shape, "value": value, "size": 3, "dtype": dtype}, is_small=True)
+                options = {"shape": shape, "value": value, "size": 3, "dtype": dtype}
+                yield Case(name, make, options, is_small=True, is_half=dtype in HALVES)
     for side in _SIDES:
         for dtype in ("float32", "uint8"):
             for shape in ((1, 1), (9, 13), (2, 3), (5, 64), (1, 70)):
