@@ -221,6 +221,33 @@ def inside_prange() -> Any:
     return [*sorted(variants), check()]
 
 
+def beside_a_prange() -> Any:
+    """Loops of the user's own in one Python thread, ours in others."""
+    is_over = threading.Event()
+
+    @numba.njit(parallel=True, nogil=True)
+    def total(array: Any) -> Any:
+        sums = np.zeros(len(array))
+        for i in numba.prange(len(array)):
+            sums[i] = array[i].sum()
+        return sums.sum()
+
+    def loop() -> bool:
+        while not is_over.is_set():
+            if total(IMAGES) != MAPS:
+                return False
+        return True
+
+    with ThreadPoolExecutor(3) as pool:
+        theirs = pool.submit(loop)
+        ours = [
+            variant for variants in pool.map(lambda _: {check() for _ in range(30)}, range(2)) for variant in variants
+        ]
+        is_over.set()
+        assert theirs.result(LIMIT)
+    return ours
+
+
 def interrupts() -> Any:
     """Interrupts at many moments, in calls that read and write much."""
     images = np.concatenate([IMAGES] * 40)
@@ -266,6 +293,9 @@ def threads_of_ones_own() -> Any:
         numba.set_num_threads(count)
         results.append(fc.decode.onehot(IMAGES).xy.tobytes())
     assert len(set(results)) == 1
+    numba.set_num_threads(1)
+    with ThreadPoolExecutor(1) as pool:  # what is set holds for the thread that sets it
+        assert pool.submit(numba.get_num_threads).result() == numba.config.NUMBA_NUM_THREADS
     return [len(results), check()]
 
 

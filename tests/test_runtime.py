@@ -43,6 +43,7 @@ SITUATIONS: dict[str, Any] = {
     "pool_spawn": ALL,
     "start_method": "parallel",
     "inside_prange": {"workqueue": ["serial", "parallel"], "": ALL},
+    "beside_a_prange": {"workqueue": None, "": ALL},  # not possible: it would end the process
     "interrupts": {"workqueue": ALL, "": ["parallel", "serial"]},
     "interrupt_of_the_first_call": "parallel",
 }
@@ -102,6 +103,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def agrees(situation: str, expected: Any, layer: str, folder: Path) -> None:
     if isinstance(expected, dict):
         expected = expected.get(layer, expected[""])
+    if expected is None:
+        pytest.skip(f"not possible on {layer}")
     answer, errors = result(situation, layer, folder)
     assert answer == expected
     assert not [line for line in errors.splitlines() if not any(words in line for words in _SAID)]

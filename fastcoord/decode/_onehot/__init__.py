@@ -27,17 +27,18 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     Parameters
     ----------
     images : array (..., H, W)
-        bool, (u)int8, (u)int16, int32, int64, float32 or float64, on the CPU or on a GPU, with any strides: it is read
-        in place (but copied if its strides are no whole elements). Not modified.
+        bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16; of NumPy (or
+        nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: it is read in place (but copied if its
+        strides are no whole elements). Not modified.
     axes : two ints
         Which axes are height and width; (1, 2) for NHWC. The batch is the remaining axes in their order.
     out : Decoded
         Where to write: arrays as this function would return, sharing no memory with `images` or each other, and on a
-        GPU contiguous.
+        GPU contiguous. Arrays of JAX cannot be written.
 
     Returns
     -------
-    Decoded
+    Decoded, of arrays of the library of `images`
         xy (..., 2): (x, y) in pixels, float32 (float64 for float64 images), the centre of the top left pixel is (0, 0).
         score (...): the largest pixel, of the same type. covariance: None.
         status (...) int32: EMPTY if no pixel is positive, MULTIPLE if several are, NOT_UNIT if a positive pixel is
@@ -46,7 +47,8 @@ def onehot(images: Any, *, axes: tuple[int, int] = (-2, -1), out: Decoded | None
     Raises
     ------
     TypeError
-        If the type of an array or of `axes` is none of these.
+        If the type of an array or of `axes` is none of these, if arrays are of two libraries or devices, or if a tensor
+        requires grad.
     ValueError
         If there are fewer than two axes, H or W is 0, or `out` does not fit.
 
