@@ -51,8 +51,8 @@ def drawn(
     points = point_array("xy", xy)
     if library is not None:
         library.require_dtype(dtype)
-    elif dtype == FORMATS["bfloat16"]:
-        numpy_bfloat16()
+    elif dtype == FORMATS["bfloat16"] and out is None:
+        numpy_bfloat16()  # raises where NumPy has none
     height, width = shape
     batch = points.shape[:-1]
     whole = batch_with_canvas(batch, height, width, axes)
