@@ -154,10 +154,15 @@ def maps(name: str, array: NDArray[Any], axes: Any, for_writing: bool = False) -
         pixels = height * width
         memory = array.ravel()  # here a view, at a third of the time of reshape(-1)
         if not for_writing:
-            # One type, and so one compilation, for all inputs; and nobody can write. By position: 0.1 µs instead of 0.3
-            memory.setflags(False)  # type: ignore[call-arg]  # the stubs know it by name only
+            memory = read_only(memory)
         return Maps(memory, (0,), array.size // pixels, 0, _most, pixels, width, 1, height, width, batch)
     return _strided_maps(name, array, for_writing)
+
+
+def read_only(view: NDArray[Any]) -> NDArray[Any]:
+    """A view of one's own that nobody can write; so all inputs have one type, and need one compilation."""
+    view.setflags(False)  # type: ignore[call-arg]  # by name, as the stubs want it, it takes 0.3 µs instead of 0.1
+    return view
 
 
 _most = 1 << 62  # an inner_count that no index reaches

@@ -13,6 +13,7 @@ from fastcoord._arrays import (
     flat,
     maps,
     point_array,
+    read_only,
     result,
     stored,
     write_back,
@@ -60,8 +61,7 @@ def drawn(
     name = "out.maps" if return_weight else "out"
     images = result(name, given_images, whole, dtype, points, library=library)
     weight = result("out.weight", given_weight, batch, _SINGLE, points, images, library=library)
-    flat_points = points.reshape(-1)
-    flat_points.flags.writeable = False  # one type, and so one compilation, for all
+    flat_points = read_only(points.ravel())
     if not return_weight:
         outside = first_outside(flat_points, height, width)
         if outside >= 0:

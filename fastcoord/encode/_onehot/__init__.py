@@ -1,11 +1,12 @@
 """`encode.onehot`: the inverse of the post's network."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import canvas, is_on_gpu, pixel_type, pixel_value
+from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type, pixel_value
 from fastcoord._draw import drawn
 from fastcoord.encode._onehot import cpu
 
@@ -79,5 +80,9 @@ def onehot(
 
         return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
     size, dtype = canvas(shape), pixel_type(dtype, halves=True)
-    draw = functools.partial(cpu.onehot, pixel_value("1", 1, dtype))
-    return drawn(xy, size, dtype, axes, return_weight, out, draw)
+    return drawn(xy, size, dtype, axes, return_weight, out, _draw(dtype))
+
+
+@functools.cache
+def _draw(dtype: np.dtype[Any]) -> Callable[[Maps, Any, Any], None]:
+    return functools.partial(cpu.onehot, pixel_value("1", 1, dtype))
