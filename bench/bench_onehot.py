@@ -10,6 +10,7 @@ import fastcoord as fc
 from bench import ceiling, peers, startup, throughput
 from bench.measure import measured, summary
 from bench.settings import Settings
+from bench.throughput import TENSOR
 from bench.workloads import DECODE, ENCODE, ONE_HOT, QUICK_DECODE, QUICK_ENCODE, RANDOM, Workload
 from tests.agreement import assert_agrees
 from tests.operations import OPERATIONS
@@ -86,6 +87,7 @@ def bench_latency(benchmark: Any, settings: Settings) -> None:
         f"{DECODER}, out=": lambda: fc.decode.onehot(image, out=decoded),
         ENCODER: lambda: fc.encode.onehot(point, shape=(64, 64)),
         f"{ENCODER}, out=": lambda: fc.encode.onehot(point, shape=(64, 64), out=encoded),
+        **_calls_of_tensors(image, point),
         "NumPy argmax": lambda: np.unravel_index(image.argmax(), image.shape),
         "NumPy zeros": lambda: _written(np.zeros((64, 64), np.float32), column, row),
     }
@@ -94,6 +96,24 @@ def bench_latency(benchmark: Any, settings: Settings) -> None:
     benchmark.extra_info.update(
         kind="latency", calls={name: summary(times, 1 / settings.calls) for name, times in taken.items()}
     )
+
+
+def _calls_of_tensors(image: NDArray[Any], point: NDArray[Any]) -> dict[str, Callable[[], Any]]:
+    """The same calls with tensors of PyTorch, in and out; none where it is not installed."""
+    torch = peers.torch()
+    if torch is None:
+        return {}
+    images, points = torch.from_numpy(image), torch.from_numpy(point)
+    decoded = fc.decode.onehot(images)
+    encoded = fc.encode.onehot(points, shape=image.shape)
+    assert torch.equal(decoded.xy, points)
+    assert torch.equal(encoded, images)
+    return {
+        f"{DECODER}, {TENSOR}": lambda: fc.decode.onehot(images),
+        f"{DECODER}, {TENSOR}, out=": lambda: fc.decode.onehot(images, out=decoded),
+        f"{ENCODER}, {TENSOR}": lambda: fc.encode.onehot(points, shape=(64, 64)),
+        f"{ENCODER}, {TENSOR}, out=": lambda: fc.encode.onehot(points, shape=(64, 64), out=encoded),
+    }
 
 
 def bench_startup(benchmark: Any, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import startup
-from bench.throughput import OUT
+from bench.throughput import OUT, TENSOR
 from bench.workloads import ONE_HOT, RANDOM
 
 
@@ -64,8 +64,13 @@ FRACTIONS = (
 LIMITS = (
     *(
         Limit(
-            10, "µs", f"`{operation}`, one 64×64 image{', `out=`' if given else ''}", "latency", f"{operation}{given}"
+            most,
+            "µs",
+            f"`{operation}`, one 64×64 image{kind}{', `out=`' if given else ''}",
+            "latency",
+            f"{operation}{kind}{given}",
         )
+        for kind, most in (("", 10), (f", {TENSOR}", 25))
         for operation in startup.FIRST_RESULTS
         for given in ("", f", {OUT}")
     ),

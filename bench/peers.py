@@ -1,5 +1,6 @@
 """What a user would write instead: NumPy, PyTorch where it is installed, and the post's computation in SciPy."""
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -28,9 +29,9 @@ class Peer(NamedTuple):
 def decoders(workload: Workload, images: NDArray[Any]) -> dict[str, Peer]:
     """Peers of `decode.onehot`, by name."""
     peers = {"NumPy argmax": Peer(*_argmax(workload, images))}
-    torch = _torch()
-    if torch is not None:
-        peers["PyTorch max"] = Peer(*_torch_maximum(torch, workload, images))
+    library = torch()
+    if library is not None:
+        peers["PyTorch max"] = Peer(*_torch_maximum(library, workload, images))
     taken = min(SCIPY_IMAGES, workload.maps, SCIPY_PIXELS // math.prod(workload.canvas))
     if taken and images.flags.c_contiguous and workload.content != NHWC:
         few = images.reshape(-1, *workload.canvas)[:taken].astype(np.float32)
@@ -66,9 +67,9 @@ def encoders(workload: Workload, points: NDArray[Any], out: NDArray[Any]) -> dic
         eye = np.eye(height * width, dtype=dtype)
         # mode: without it NumPy writes into a buffer first
         peers["NumPy eye"] = Peer(lambda: np.take(eye, index, axis=0, out=rows, mode="clip"), answer, allocates=False)
-    torch = _torch()
-    if torch is not None:
-        places, target = torch.from_numpy(index)[:, None], torch.from_numpy(rows)
+    library = torch()
+    if library is not None:
+        places, target = library.from_numpy(index)[:, None], library.from_numpy(rows)
         peers["PyTorch scatter"] = Peer(lambda: target.zero_().scatter_(-1, places, 1), answer, allocates=False)
     return peers
 
@@ -139,11 +140,11 @@ def _flat(xy: Any) -> NDArray[Any]:
     return points
 
 
-def _torch() -> Any:
+def torch() -> Any:
     """PyTorch with as many threads as Numba, or None."""
     try:
-        import torch
+        library = importlib.import_module("torch")
     except ImportError:
         return None
-    torch.set_num_threads(numba.get_num_threads())
-    return torch
+    library.set_num_threads(numba.get_num_threads())
+    return library

@@ -15,6 +15,7 @@ from bench.workloads import Workload
 Call = Callable[[], Any]
 
 OUT, ALLOCATING = "out=", "allocating"  # the operation into the caller's arrays, and into new ones
+TENSOR = "PyTorch tensors"  # in and out, instead of NumPy arrays
 
 
 def check_peers(peers: Mapping[str, Peer], expected: NDArray[Any]) -> None:

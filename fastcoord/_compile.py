@@ -1,4 +1,4 @@
-"""How fastcoord compiles for the CPU: one set of options, one disk cache, one rule for threads and forks.
+"""How fastcoord compiles for the CPU: one set of options, one disk cache.
 
 A formula is `inlined`; a loop over maps is a `kernel`. Neither compiles anything before its first call.
 """
@@ -9,7 +9,6 @@ import inspect
 import os
 import pickle
 import sys
-import threading
 import types
 import uuid
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
+
+from fastcoord._threads import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,9 +50,7 @@ _SETTINGS = (
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
-_serial_below = SERIAL_LIMIT
 _compiled = _stored = _read = 0
-_workqueue = threading.RLock()
 
 
 def inlined(function: F) -> F:
@@ -74,7 +73,7 @@ def _inner(function: Callable[..., Any], forceinline: bool) -> Any:
 
 
 class _Inner(CPUDispatcher):  # type: ignore[misc]  # Numba has no types
-    """A function for compiled functions. Python has no entry to its code: called from there it is the plain function."""
+    """A function for compiled functions. Python has no entry to its code: called there it is the plain function."""
 
     def add_overload(self, result: Any) -> None:
         self.overloads[tuple(result.signature.args)] = result  # and not where a call from Python looks for it
@@ -146,7 +145,7 @@ class Kernel:
 
     def __call__(self, work: int, /, *args: Any) -> Any:
         """The result of the kernel for `args`; `work`, the number of pixels it visits, decides how many threads run."""
-        if work < _serial_below:
+        if work < SERIAL_LIMIT:
             return self.serial(*args)
         return self._run(*args)
 
@@ -157,7 +156,7 @@ class Kernel:
         elif name == "parallel":
             self.parallel = _dispatcher(self.function, parallel=True)
         elif name == "_run":
-            self._run = _guarded(self.parallel)
+            self._run = guarded(self)
         else:
             raise AttributeError(name)
         return object.__getattribute__(self, name)
@@ -185,33 +184,6 @@ def _dispatcher(function: Callable[..., Any], parallel: bool) -> Any:
     if not _config.DISABLE_JIT:  # then it is `function` itself
         dispatcher._cache = _DiskCache(function, parallel)
     return dispatcher
-
-
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which runs parallel loops, for calls from any number of Python threads."""
-    if not _config.DISABLE_JIT:
-        numba.get_num_threads()  # starts Numba's threads: only then is it known which layer runs them
-        if numba.np.ufunc.threading_layer() == "workqueue":  # aborts the process when two Python threads call at once
-
-            def one_at_a_time(*args: Any) -> Any:
-                with _workqueue:
-                    return function(*args)
-
-            return one_at_a_time
-    return function
-
-
-def _after_fork() -> None:
-    """What a forked child does: a parallel loop would kill it if its parent has started OpenMP's threads."""
-    global _serial_below, _workqueue
-    _workqueue = threading.RLock()  # the old one may be held by a thread that does not exist here
-    with contextlib.suppress(ValueError):  # no threads were started
-        if numba.np.ufunc.threading_layer() == "omp":
-            _serial_below = sys.maxsize
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _digest_of_sources() -> str | None:

@@ -13,9 +13,13 @@ from fastcoord._arrays import (
     flat,
     maps,
     point_array,
+    read_only,
     result,
+    stored,
     write_back,
 )
+from fastcoord._halves import FORMATS
+from fastcoord._libraries import in_library, library_of, numpy_bfloat16
 from fastcoord._points import first_outside
 from fastcoord.results import Encoded
 
@@ -35,7 +39,7 @@ def drawn(
 
     `shape` and `dtype` are checked already, by `_arrays.canvas` and `_arrays.pixel_type`; the other arguments are here.
     `points` is flat, x and y in turn, and `weight` too: 1 where the pixel nearest to the point is on the canvas, and 0,
-    over a map of zeros, where it is not.
+    over a map of zeros, where it is not. Maps of float16 and bfloat16 are uint16 to `draw`.
 
     Raises
     ------
@@ -44,19 +48,20 @@ def drawn(
     TypeError, ValueError
         As the encoders say.
     """
+    library = library_of(xy)
     points = point_array("xy", xy)
+    if library is not None:
+        library.require_dtype(dtype)
+    elif dtype == FORMATS["bfloat16"] and out is None:
+        numpy_bfloat16()  # raises where NumPy has none
     height, width = shape
     batch = points.shape[:-1]
     whole = batch_with_canvas(batch, height, width, axes)
-    if return_weight and out is not None:
-        images, weight = encoded_members(out)
-        images = result("out.maps", images, whole, dtype, points)
-        weight = result("out.weight", weight, batch, _SINGLE, points, images)
-    else:
-        images = result("out", out, whole, dtype, points)
-        weight = np.empty(batch, np.float32)
-    flat_points = points.reshape(-1)
-    flat_points.flags.writeable = False  # one type, and so one compilation, for all
+    given_images, given_weight = encoded_members(out) if return_weight and out is not None else (out, None)
+    name = "out.maps" if return_weight else "out"
+    images = result(name, given_images, whole, dtype, points, library=library)
+    weight = result("out.weight", given_weight, batch, _SINGLE, points, images, library=library)
+    flat_points = read_only(points.ravel())
     if not return_weight:
         outside = first_outside(flat_points, height, width)
         if outside >= 0:
@@ -67,8 +72,11 @@ def drawn(
             )
     if math.prod(batch):
         written = flat(weight)
-        draw(maps("out", images, axes, for_writing=True), flat_points, written)
+        draw(maps(name, stored(images), axes, for_writing=True), flat_points, written)
         write_back(written, weight)
-    if not return_weight:
-        return images
-    return Encoded(images, weight) if out is None else out
+    if out is None:
+        return in_library(library, Encoded(images, weight) if return_weight else images)
+    if library is not None:
+        for array in (given_images, given_weight)[: 1 + return_weight]:
+            library.written(array)
+    return out

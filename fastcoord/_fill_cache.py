@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from fastcoord import _compile, decode, encode
 from fastcoord._arrays import PIXEL_TYPES
+from fastcoord._halves import FORMATS, format_of
 
 __all__ = ["CALLS", "COMMON", "TYPES", "Done", "fill"]
 
-TYPES = tuple(dtype.name for dtype in PIXEL_TYPES)
+TYPES = (*(dtype.name for dtype in PIXEL_TYPES), *FORMATS)
 COMMON = "float32", "uint8"  # bool has the machine code of uint8
 ONE, MANY = 1, 5 * _compile.SERIAL_LIMIT // (64 * 64)  # maps: for one thread, and for all, also of one byte a pixel
 
@@ -35,11 +36,11 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
 
 # How so many maps lie in memory, each in a way that has a kernel of its own: what everybody has, and for `everything`
 # the rest, with maps wider than one number type allows.
-_USUAL: dict[str, Callable[[int, str], NDArray[Any]]] = {
+_USUAL: dict[str, Callable[[int, Any], NDArray[Any]]] = {
     "contiguous": lambda maps, dtype: np.zeros((maps, 64, 64), dtype),
     "one large map": lambda maps, dtype: np.zeros((1, 640, 640), dtype),
 }
-_OTHERS: dict[str, Callable[[int, str], NDArray[Any]]] = {
+_OTHERS: dict[str, Callable[[int, Any], NDArray[Any]]] = {
     "rows apart": lambda maps, dtype: np.zeros((maps, 64, 65), dtype)[..., :64],
     "pixels apart": lambda maps, dtype: np.zeros((maps, 64, 128), dtype)[..., ::2],
     "wide": lambda maps, dtype: np.zeros((maps, 1, 4097), dtype),
@@ -64,7 +65,8 @@ def fill(types: Iterable[str], everything: bool = False) -> Iterator[Done]:
     for (operation, call), dtype, (layout, make) in itertools.product(CALLS.items(), types, layouts.items()):
         before, start = _compile.counts(), time.perf_counter()
         for maps in (ONE, MANY):
-            call(_arrays(make(maps, dtype)))
+            # as kernels have it: NumPy's own bfloat16 needs a package
+            call(_arrays(make(maps, FORMATS["bfloat16"] if dtype == "bfloat16" else dtype)))
         seconds = time.perf_counter() - start
         compiled, stored, read = (now - then for now, then in zip(_compile.counts(), before, strict=True))
         yield Done(operation, dtype, layout, compiled, stored, read, seconds)
@@ -72,4 +74,4 @@ def fill(types: Iterable[str], everything: bool = False) -> Iterator[Done]:
 
 def _arrays(maps: NDArray[Any]) -> Arrays:
     points = tuple(np.zeros((len(maps), 2), dtype) for dtype in (np.float32, np.float64))
-    return Arrays(maps, points, {"shape": maps.shape[1:], "dtype": maps.dtype, "out": maps})
+    return Arrays(maps, points, {"shape": maps.shape[1:], "dtype": format_of(maps.dtype) or maps.dtype, "out": maps})

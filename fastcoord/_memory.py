@@ -4,7 +4,7 @@ Memory is reached through `memory(array)` of a contiguous array and flat element
 indices, no bounds check, and no reference count (an array that is handed to a function keeps a counter up to date, a
 call in the inner loop). The twins do check, so an uncompiled run finds an access outside the array.
 
-Below, `place` is what `memory` gave; indices and counts are in its elements.
+Below, `place` is what `memory` gave; indices and counts are in its elements. Floats of 16 bits are loaded as float32.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.datamodel import default_manager
 
+from fastcoord._halves import LOWEST, Half, emit_widened, format_of, half_of, widened
 from fastcoord._vector import (
     CACHE_LINE,
     ELEMENTS,
@@ -35,7 +36,8 @@ def memory(array: Any) -> Any:
     Compiled code refuses other arrays by their type, which does not tell whether they are aligned. The caller must keep
     the array: one that compiled code made itself is freed after its last use, which this is not (a crash was seen).
     """
-    if not array.flags.forc or not array.flags.aligned or array.dtype.kind not in "fiu":
+    is_known = array.dtype.kind in "fiu" or format_of(array.dtype) is not None
+    if not array.flags.forc or not array.flags.aligned or not is_known:
         raise ValueError(f"expected a contiguous, aligned array of numbers; got {array.dtype} {array.strides}")
     return array.reshape(-1, order="A")
 
@@ -43,10 +45,13 @@ def memory(array: Any) -> Any:
 @instruction(memory)
 def _memory(array: Any) -> Any:
     fits = isinstance(array, types.Array) and array.layout in "CF"
-    fits = fits and array.dtype in ELEMENTS and array.dtype != types.boolean
+    half = half_of(array.dtype) if fits else None
+    fits = fits and (half is not None or (array.dtype in ELEMENTS and array.dtype != types.boolean))
     require(fits, f"memory: expected a contiguous array of numbers; got {array}")
     data = default_manager[array].get_field_position("data")
-    return types.CPointer(array.dtype)(array), lambda builder, value: builder.extract_value(value, data)
+    place = types.CPointer(half or array.dtype)
+    pointer = default_manager[place].get_value_type()
+    return place(array), lambda builder, value: builder.bitcast(builder.extract_value(value, data), pointer)
 
 
 def octets(place: Any) -> Any:
@@ -92,25 +97,46 @@ def _pointer(builder: Any, place: Any, index: Any, kind: ir.Type) -> Any:
     return builder.bitcast(builder.gep(place, [index]), kind.as_pointer())
 
 
+def _read(place: Any, span: slice) -> Any:
+    """What the twins read."""
+    return place[span].copy() if format_of(place.dtype) is None else widened(place[span])
+
+
+def _nothing_read(place: Any, lanes: int) -> Any:
+    dtype = place.dtype if format_of(place.dtype) is None else np.dtype(np.float32)
+    return np.full(lanes, _lowest(dtype), dtype)
+
+
+def _vectors(place: Any, lanes: int) -> tuple[Vec, Vec]:
+    """The type of so many elements as they stand in memory, and as they are loaded."""
+    if isinstance(place.dtype, Half):
+        return Vec(types.uint16, lanes), Vec(types.float32, lanes)
+    return Vec(place.dtype, lanes), Vec(place.dtype, lanes)
+
+
+def _as_loaded(builder: Any, place: Any, vector: Any) -> Any:
+    return emit_widened(builder, vector, place.dtype.form) if isinstance(place.dtype, Half) else vector
+
+
 def load(place: Any, index: Any, lanes: int) -> Any:
     """`lanes` consecutive elements from `index` on, all of which are read."""
-    return place[_span(place, index, lanes)].copy()
+    return _read(place, _span(place, index, lanes))
 
 
 @instruction(load)
 def _load(place: Any, index: Any, lanes: Any) -> Any:
     _place("load", place, index)
-    vec = Vec(place.dtype, constant("load", lanes))
+    stored, vec = _vectors(place, constant("load", lanes))
 
     def emit(builder: Any, place_: Any, index: Any, lanes: Any) -> Any:
-        loaded = builder.load(_pointer(builder, place_, index, vec.llvm))
+        loaded = builder.load(_pointer(builder, place_, index, stored.llvm))
         loaded.align = place.dtype.bitwidth // 8
-        return loaded
+        return _as_loaded(builder, place, loaded)
 
     return vec(place, types.intp, lanes), emit
 
 
-def _masked(builder: Any, name: str, vec: Vec, count: Any, *values: Any) -> Any:
+def _masked(builder: Any, name: str, vec: Vec, count: Any, *values: Any, lowest: Any = None) -> Any:
     """What LLVM's masked operation gives for the first `count` lanes, for none of them if `count` is negative."""
     none, most = number(0, 64), number(vec.lanes, 64)
     kept = builder.select(builder.icmp_signed(">", count, none), count, none)
@@ -122,8 +148,12 @@ def _masked(builder: Any, name: str, vec: Vec, count: Any, *values: Any) -> Any:
     alignment = number(vec.element.bitwidth // 8)
     if name.startswith("store"):
         return call(builder, f"llvm.masked.{name}", ir.VoidType(), *values, alignment, mask)
-    others = ir.Constant(vec.llvm, [_lowest(np.dtype(str(vec.element)))] * vec.lanes)
+    others = ir.Constant(vec.llvm, [lowest] * vec.lanes)
     return call(builder, f"llvm.masked.{name}", vec.llvm, *values, alignment, mask, others)
+
+
+def _lowest_stored(element: Any) -> Any:
+    return LOWEST[element.form] if isinstance(element, Half) else _lowest(np.dtype(str(element)))
 
 
 def _lowest(dtype: Any) -> Any:
@@ -136,18 +166,21 @@ def load_first(place: Any, index: Any, count: Any, lanes: int) -> Any:
     The memory of the other lanes is not read; they hold the lowest value of the type (−∞, the least integer).
     """
     count = max(0, min(int(count), lanes))
-    vector = np.full(lanes, _lowest(place.dtype), place.dtype)
-    vector[:count] = place[_span(place, index, count)]
+    vector = _nothing_read(place, lanes)
+    vector[:count] = _read(place, _span(place, index, count))
     return vector
 
 
 @instruction(load_first)
 def _load_first(place: Any, index: Any, count: Any, lanes: Any) -> Any:
     _place("load_first", place, index, count)
-    vec = Vec(place.dtype, constant("load_first", lanes))
+    stored, vec = _vectors(place, constant("load_first", lanes))
+    lowest = _lowest_stored(place.dtype)
 
     def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
-        return _masked(builder, f"load.{suffix(vec)}.p0", vec, count, _pointer(builder, place_, index, vec.llvm))
+        pointer = _pointer(builder, place_, index, stored.llvm)
+        loaded = _masked(builder, f"load.{suffix(stored)}.p0", stored, count, pointer, lowest=lowest)
+        return _as_loaded(builder, place, loaded)
 
     return vec(place, types.intp, types.intp, lanes), emit
 
@@ -168,16 +201,17 @@ def gather(place: Any, index: Any, stride: Any, count: Any, lanes: int) -> Any:
 
     `stride` may be negative or zero.
     """
-    vector = np.full(lanes, _lowest(place.dtype), place.dtype)
+    vector = _nothing_read(place, lanes)
     for lane in range(min(int(count), lanes)):
-        vector[lane] = place[_span(place, index + lane * stride, 1)][0]
+        vector[lane] = _read(place, _span(place, index + lane * stride, 1))[0]
     return vector
 
 
 @instruction(gather)
 def _gather(place: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
     _place("gather", place, index, stride, count)
-    vec = Vec(place.dtype, constant("gather", lanes))
+    stored, vec = _vectors(place, constant("gather", lanes))
+    lowest = _lowest_stored(place.dtype)
 
     def emit(builder: Any, place_: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
         first = builder.ptrtoint(builder.gep(place_, [index]), stride.type)
@@ -187,7 +221,8 @@ def _gather(place: Any, index: Any, stride: Any, count: Any, lanes: Any) -> Any:
         addresses = builder.mul(splat_value(builder, stride, vec.lanes), steps)
         addresses = builder.add(splat_value(builder, first, vec.lanes), addresses)
         pointers = builder.inttoptr(addresses, ir.VectorType(place_.type, vec.lanes))
-        return _masked(builder, f"gather.{suffix(vec)}.v{vec.lanes}p0", vec, count, pointers)
+        name = f"gather.{suffix(stored)}.v{vec.lanes}p0"
+        return _as_loaded(builder, place, _masked(builder, name, stored, count, pointers, lowest=lowest))
 
     return vec(place, types.intp, types.intp, types.intp, lanes), emit
 

@@ -30,6 +30,7 @@ from numba.core.typing.templates import infer, infer_global, make_intrinsic_temp
 from numba.extending import models, overload, register_model
 
 from fastcoord._compile import inlined
+from fastcoord._halves import Half, emit_widened, widened
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -167,17 +168,29 @@ def convert(value: Any, unit: Any) -> Any:
     """`value` with the element type of the scalar `unit`.
 
     An integer wraps round if it is too wide. A float is truncated towards zero where `unit` is an integer; NaN and what
-    lies outside that type's range give any number. Anything but zero, NaN too, is true where `unit` is a bool.
+    lies outside that type's range give any number. Anything but zero, NaN too, is true where `unit` is a bool. A float
+    of 16 bits, read from memory as a scalar, goes to float32 or float64 only.
     """
     if isinstance(value, np.ndarray):
         return value.astype(type(unit))
+    if isinstance(value, np.void):
+        value = widened(value)
     return type(unit)(value)
 
 
 @overloaded(convert)
 def _convert_scalar(value: Any, unit: Any) -> Any:
     element = unit
-    return None if isinstance(value, Vec) else lambda value, unit: element(value)
+    return None if isinstance(value, (Vec, Half)) else lambda value, unit: element(value)
+
+
+@instruction(convert)
+def _convert_half(value: Any, unit: Any) -> Any:
+    if not isinstance(value, Half):
+        return None
+    require(unit in (types.float32, types.float64), f"convert: expected float32 or float64 for {value}; got {unit}")
+    wide = ELEMENTS[unit]
+    return unit(value, unit), lambda builder, bits, unit: builder.fpext(emit_widened(builder, bits, value.form), wide)
 
 
 @instruction(convert)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 PIXEL_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
+HALVES = ("float16", "bfloat16")
 POINT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
 
 # (height, width): single lines, off every tile, beyond one page of each type, and those of published heatmaps
@@ -34,6 +36,7 @@ class Case:
     make: Callable[[], tuple[Any, ...]]
     options: dict[str, Any] = field(default_factory=dict)
     is_small: bool = False  # for uncompiled runs and for the simulator
+    is_half: bool = False  # float16 or bfloat16, which the CUDA kernels do not know yet
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -47,6 +50,17 @@ class Case:
 def random(name: str) -> np.random.Generator:
     """The random numbers that belong to a name."""
     return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def half_type(name):
+    """float16 or bfloat16, as NumPy has them."""
+    return np.dtype(np.float16 if name == "float16" else pytest.importorskip("ml_dtypes").bfloat16)
+
+
+def halved(array, name):
+    """A float32 array as float16 or bfloat16; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(half_type(name))
 
 
 # Images
@@ -252,6 +266,7 @@ def images() -> Iterator[Case]:
     for name in ("crop", "rows reversed", "batch transposed"):
         change, options = _LAYOUTS[name]
         yield case(f"layout {name}, wide", lambda c=change: c(patches((3, 70, 300))), is_small=False, **options)
+    yield from _halves_of_images()
     # More pixels than a float32 can count, and enough for all threads
     last = [(4096, 4095, 1)]
     yield case("large, uint8, one hot", _with_pixels, (4097, 4096), "uint8", last, is_small=False)
@@ -260,6 +275,28 @@ def images() -> Iterator[Case]:
     yield case(
         "large batch, uint8, every second column", lambda: patches((40, 64, 96), "uint8")[..., ::2], is_small=False
     )
+
+
+def _halves_of_images() -> Iterator[Case]:
+    for dtype in HALVES:
+
+        def case(name, make, *arguments, is_small=True, dtype=dtype, **options):
+            return Case(f"{name}, {dtype}", lambda: (halved(make(*arguments), dtype),), options, is_small, is_half=True)
+
+        for content in (one_hot, sparse, patches, dense, negative):
+            yield case(f"type half, {content.__name__}", content, (2, 100, 70), is_small=False)
+        yield case("type half, small", dense, (2, 5, 21))
+        for height, width in ((1, 1), (3, 33), (2, 129), (1, 4097)):
+            for content in (one_hot, dense):
+                yield case(f"size {height}x{width} half, {content.__name__}", content, (2, height, width))
+        for name, pixels in _FLOAT_PIXELS.items():
+            yield case(f"value {name}", _with_pixels, (2, 5, 21), "float32", pixels)
+        for name in ("every second column", "rows reversed", "crop", "NHWC", "batch transposed", "fortran"):
+            change, options = _LAYOUTS[name]
+            yield case(f"layout {name}", lambda c=change: c(dense((3, 9, 20))), **options)
+        unaligned = lambda dtype=dtype: (_unaligned(halved(dense((3, 9, 20)), dtype)),)  # noqa: E731
+        yield Case(f"layout unaligned, {dtype}", unaligned, is_small=True, is_half=True)
+        yield case("large batch", patches, (40, 64, 48), is_small=False)
 
 
 def _dense_with_nan(dtype):
@@ -303,6 +340,17 @@ def points() -> Iterator[Case]:
         yield case(f"type {dtype}, 100x70", points_within, (3,), 100, 70, shape=(100, 70), dtype=dtype, is_small=False)
     for dtype in POINT_TYPES:
         yield case(f"type of points {dtype}", points_within, (3,), 9, 13, dtype)
+    for dtype in HALVES:
+        for name, options in {
+            f"type {dtype}": {},
+            f"type {dtype}, NHWC": {"axes": (1, 2)},
+            f"type {dtype}, weight": {"return_weight": True},
+            f"large batch, {dtype}": {"shape": (101, 71)},
+        }.items():
+            options = {"shape": (9, 13), "dtype": dtype} | options
+            batch = (60,) if "large" in name else (2, 3)
+            make = lambda batch=batch: (points_within(batch, 9, 13),)  # noqa: E731
+            yield Case(name, make, options, "large" not in name, is_half=True)
     for height, width in SIZES:
         for dtype in ("float32", "uint8"):
             yield case(
@@ -350,6 +398,7 @@ _VALUES = {
     "bool": (True, False),
     **{name: (1, np.iinfo(name).max, np.iinfo(name).min) for name in PIXEL_TYPES if np.dtype(name).kind in "iu"},
     **{name: (1, 0.1, -2.5, _INF, -_INF, _NAN, -0.0) for name in PIXEL_TYPES if np.dtype(name).kind == "f"},
+    **dict.fromkeys(HALVES, (1, 0.1, -2.5, 1e-7, _INF, _NAN, -0.0)),
 }
 
 
@@ -359,12 +408,13 @@ def squares() -> Iterator[Case]:
         dtype = case.options.get("dtype", "float32")
         value = _VALUES[dtype][number % len(_VALUES[dtype])]
         yield replace(case, options={**case.options, "size": _SIDES[number % len(_SIDES)], "value": value})
-    for dtype in PIXEL_TYPES:
+    for dtype in (*PIXEL_TYPES, *HALVES):
         for value in _VALUES[dtype]:
             for shape in ((9, 13), (3, 5), (7, 64)):
                 name = f"square of {value} in {shape[0]}x{shape[1]} {dtype}"
                 make = lambda shape=shape: (points_within((4,), *shape),)  # noqa: E731
-                yield Case(name, make, {"shape": shape, "value": value, "size": 3, "dtype": dtype}, is_small=True)
+                options = {"shape": shape, "value": value, "size": 3, "dtype": dtype}
+                yield Case(name, make, options, is_small=True, is_half=dtype in HALVES)
     for side in _SIDES:
         for dtype in ("float32", "uint8"):
             for shape in ((1, 1), (9, 13), (2, 3), (5, 64), (1, 70)):

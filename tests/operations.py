@@ -30,6 +30,7 @@ class Operation:
     reference: Callable[..., tuple[Any, ...]]
     cases: Callable[[], Iterator[Case]]
     exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
+    is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
 
     @property
     def room(self) -> str:
@@ -65,6 +66,8 @@ def encoder(reference):
 
     @functools.wraps(reference)
     def adapted(points, *, axes=(-2, -1), return_weight=False, working, **options):
+        if options.get("dtype") == "bfloat16":  # NumPy knows the name only where ml_dtypes was imported
+            options["dtype"] = cases.half_type("bfloat16")
         maps, weight = reference(np.asarray(points), **options)
         return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
 
@@ -74,7 +77,10 @@ def encoder(reference):
 _exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
-    Operation("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
-    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact),
-    Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact),
+    Operation(
+        *("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
+        is_general=True,
+    ),
+    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
+    Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
 )

@@ -110,7 +110,7 @@ def test_cases_are_the_same_each_time_and_have_their_own_names(operation):
     for case in all_cases:
         if case.is_small:
             for first, second in zip(case.arguments, case.arguments, strict=True):
-                np.testing.assert_array_equal(first, second)
+                assert (first.shape, first.dtype, first.tobytes()) == (second.shape, second.dtype, second.tobytes())
 
 
 # The rule and the guards can fail

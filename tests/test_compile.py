@@ -1,4 +1,4 @@
-"""How kernels are compiled and kept on disk, on a small package of its own around a copy of _compile.py.
+"""How kernels are compiled and kept on disk, on a small package around copies of _compile.py and _threads.py.
 
 Nearly every check runs in new processes, since that is where a cache goes wrong.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-COMPILE = Path(__file__).parent.parent / "fastcoord" / "_compile.py"
+SOURCES = [Path(__file__).parent.parent / "fastcoord" / name for name in ("_compile.py", "_threads.py")]
 
 FORMULA = """
 from fastcoord._compile import inlined
@@ -114,7 +114,8 @@ def files(cache: Path) -> list[Path]:
 def write_package(folder: Path) -> Path:
     package = folder / "source" / "fastcoord"
     package.mkdir(parents=True)
-    shutil.copy(COMPILE, package)
+    for source in SOURCES:
+        shutil.copy(source, package)
     (package / "__init__.py").touch()
     (package / "formula.py").write_text(FORMULA)
     (package / "cpu.py").write_text(CPU)

@@ -160,7 +160,7 @@ def test_uncompiled_there_is_nothing_to_store(monkeypatch, capsys):
 
 @pytest.mark.small
 @pytest.mark.parametrize(
-    "arguments", [["--types"], ["--types", "float16"], ["--types", "uint8", "--all"], ["--some"], ["uint8"]]
+    "arguments", [["--types"], ["--types", "float8"], ["--types", "uint8", "--all"], ["--some"], ["uint8"]]
 )
 def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:

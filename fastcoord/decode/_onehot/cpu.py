@@ -14,6 +14,7 @@ from numba import prange
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
+from fastcoord._halves import loaded_type
 from fastcoord._memory import (
     gather,
     item_bytes,
@@ -430,7 +431,7 @@ _NO_PARTIAL = {dtype: np.empty((0, STATE + CENSUS), dtype) for dtype in (np.floa
 def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
     """Decode `maps` into flat arrays."""
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
-    number = number_type(pixels.dtype, height, width)
+    number = number_type(loaded_type(pixels.dtype), height, width)
     band_rows = min(max(BAND // width, 1), height)
     partial = _NO_PARTIAL[number]
     if band_rows < height:

@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from fastcoord._arrays import canvas, is_on_gpu, pixel_type, pixel_value, radius
 from fastcoord._draw import drawn
@@ -19,7 +18,7 @@ def box(
     shape: tuple[int, int],
     size: int = 9,
     value: float = 1,
-    dtype: DTypeLike = np.float32,
+    dtype: Any = np.float32,
     axes: tuple[int, int] = (-2, -1),
     return_weight: bool = False,
     out: Any = None,
@@ -38,7 +37,8 @@ def box(
     ----------
     xy : array (..., 2)
         (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type but uint64,
-        float32 or float64, on the CPU or on a GPU, with any strides. Not modified.
+        float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU, or on a GPU; with
+        any strides. Not modified.
     shape : two ints
         (height, width) of an image.
     size : int
@@ -46,18 +46,20 @@ def box(
     value : number
         Of the pixels in the square: any that `dtype` can hold, which is rounded to a floating-point type.
     dtype : data type
-        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64.
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16
+        (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
     return_weight : bool
         Points may be missing: one that is NaN or whose nearest pixel is beyond the border gives an image of zeros, of
         weight 0. The centre decides, also where a part of the square would lie on the canvas.
     out : array, or Encoded if `return_weight`
-        Where to write: arrays as this function would return, with any strides, sharing no memory with `xy`.
+        Where to write: arrays as this function would return, with any strides, sharing no memory with `xy`. Arrays of
+        JAX cannot be written.
 
     Returns
     -------
-    array (..., H, W), or Encoded(maps, weight) if `return_weight`
+    array (..., H, W), or Encoded(maps, weight) if `return_weight`; of the library of `xy`
         weight (...) float32: 1 where the image has its square, 0 where the point is missing.
 
     Raises
@@ -92,6 +94,6 @@ def box(
 
         return cuda.box(xy, shape, size, value, dtype, axes, return_weight, out)
     height, width = canvas(shape)
-    dtype = pixel_type(dtype)
+    dtype = pixel_type(dtype, halves=True)
     draw = functools.partial(cpu.box, radius("size", size, height, width), pixel_value("value", value, dtype))
     return drawn(xy, (height, width), dtype, axes, return_weight, out, draw)

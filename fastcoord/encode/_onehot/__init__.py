@@ -1,11 +1,12 @@
 """`encode.onehot`: the inverse of the post's network."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from fastcoord._arrays import canvas, is_on_gpu, pixel_type
+from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type, pixel_value
 from fastcoord._draw import drawn
 from fastcoord.encode._onehot import cpu
 
@@ -16,7 +17,7 @@ def onehot(
     xy: Any,
     *,
     shape: tuple[int, int],
-    dtype: DTypeLike = np.float32,
+    dtype: Any = np.float32,
     axes: tuple[int, int] = (-2, -1),
     return_weight: bool = False,
     out: Any = None,
@@ -33,21 +34,24 @@ def onehot(
     ----------
     xy : array (..., 2)
         (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type but uint64,
-        float32 or float64, on the CPU or on a GPU, with any strides. Not modified.
+        float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU, or on a GPU; with
+        any strides. Not modified.
     shape : two ints
         (height, width) of an image.
     dtype : data type
-        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64.
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16
+        (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
     return_weight : bool
         Points may be missing: one that is NaN or beyond the border gives an image of zeros, of weight 0.
     out : array, or Encoded if `return_weight`
-        Where to write: arrays as this function would return, with any strides, sharing no memory with `xy`.
+        Where to write: arrays as this function would return, with any strides, sharing no memory with `xy`. Arrays of
+        JAX cannot be written.
 
     Returns
     -------
-    array (..., H, W), or Encoded(maps, weight) if `return_weight`
+    array (..., H, W), or Encoded(maps, weight) if `return_weight`; of the library of `xy`
         weight (...) float32: 1 where the image has its hot pixel, 0 where the point is missing.
 
     Raises
@@ -75,4 +79,10 @@ def onehot(
         from fastcoord.encode._onehot import cuda
 
         return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
-    return drawn(xy, canvas(shape), pixel_type(dtype), axes, return_weight, out, cpu.onehot)
+    size, dtype = canvas(shape), pixel_type(dtype, halves=True)
+    return drawn(xy, size, dtype, axes, return_weight, out, _draw(dtype))
+
+
+@functools.cache
+def _draw(dtype: np.dtype[Any]) -> Callable[[Maps, Any, Any], None]:
+    return functools.partial(cpu.onehot, pixel_value("1", 1, dtype))

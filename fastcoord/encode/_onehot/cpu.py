@@ -175,7 +175,7 @@ def _write_task(
         x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
         is_here = x != NOWHERE and y != NOWHERE
         hots[k] = map_start + y * row_stride + x * column_stride if is_here else NOWHERE
-        value = convert(response(x, y, x, y), unit)
+        value = select(response(x, y, x, y) > 0, unit, convert(0, unit))
         if first_row == 0:
             weight[number + i] = 1 if is_here else 0
     if is_streamed and is_all_stretch and is_lines:
@@ -257,15 +257,18 @@ def _encode(
         )
 
 
-def onehot(maps: Maps, points: Any, weight: Any) -> None:
-    """Write an image for each of the flat `points` into `maps`, and into `weight` whether it has a hot pixel."""
+def onehot(one: Any, maps: Maps, points: Any, weight: Any) -> None:
+    """Write an image for each of the flat `points` into `maps`, and into `weight` whether it has a hot pixel.
+
+    `one` is the hot pixel, in the type of the pixels.
+    """
     bytes_in_map = maps.height * maps.width * maps.memory.itemsize
     total = maps.count * bytes_in_map
     rows_in_task = max(1, min(maps.height, TASK // (maps.width * maps.memory.itemsize)))
     tasks = -(-total // TASK)
     tasks += -tasks % EVEN
     maps_in_task = min(-(-maps.count // tasks), MAPS)
-    unit = maps.memory.dtype.type(1)
+    unit = maps.memory.dtype.type(one)  # a bool is written as a byte
     # NHWC: the pixels of a map are apart, but together the maps leave nothing of the memory out. It is cleared as one
     # map without a hot pixel, and then visited where the hot pixels are.
     is_cleared = maps.column_stride != 1 and len(maps.starts) == 1 and total == maps.memory.nbytes
