@@ -17,7 +17,16 @@ from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, memory, store_first
 from fastcoord._vector import lane_merge, out_of_line
 from fastcoord.network.formula import coordinate_tables, finish, merge, read_out, trimmed
-from fastcoord.network.tile import LANES, ROWS, adjacent, centre_summer, scattered, tile_summer
+from fastcoord.network.tile import (
+    LANES,
+    ROWS,
+    adjacent,
+    adjacent_whole,
+    centre_summer,
+    scattered,
+    scattered_whole,
+    tile_summer,
+)
 
 BAND = 1 << 17  # pixels of a map in a task
 TASK = 1 << 15  # pixels in a task of several maps
@@ -89,7 +98,8 @@ def _finish(states: Any, readout: Any, offset: Any, out: Any, i: int) -> None:
 def _network(features: int, is_adjacent: bool, is_in_place: bool) -> Kernel:
     """The kernel for `features` features at a time, pixels side by side or not, read in place or from a copy."""
     fill = _fill_adjacent if is_adjacent else _fill_scattered
-    sum_rows = centre_summer(features, adjacent if is_adjacent else scattered)
+    takes = (adjacent, adjacent_whole) if is_adjacent else (scattered, scattered_whole)
+    sum_rows = centre_summer(features, *takes)
     sum_piece = tile_summer(features)
 
     def network(

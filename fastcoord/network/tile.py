@@ -211,6 +211,19 @@ def adjacent(source: Any, at: int, step: int, count: int, unit: Any) -> Any:
 
 
 @inlined
+def adjacent_whole(source: Any, at: int, step: int, unit: Any) -> Any:
+    """Sixteen pixels side by side."""
+    prefetch(source, at + AHEAD // item_bytes(source))
+    return convert(load(source, at, LANES), unit)
+
+
+@inlined
+def scattered_whole(source: Any, at: int, step: int, unit: Any) -> Any:
+    """Sixteen pixels that are `step` elements apart."""
+    return convert(gather(source, at, step, LANES, LANES), unit)
+
+
+@inlined
 def scattered(source: Any, at: int, step: int, count: int, unit: Any) -> Any:
     """The first `count` of sixteen pixels that are `step` elements apart."""
     return convert(gather(source, at, step, count, LANES), unit)
@@ -233,7 +246,11 @@ def _centre_parts(features: int) -> Any:
         return (absorb(responses[0], value, splat(weights[at], LANES)),)
 
     @inlined
-    def sum_one(sums: Any, responses: Any, is_there: Any) -> Any:
+    def sum_one(sums: Any, responses: Any) -> Any:
+        return (sums[0] + rectify(responses[0]),)
+
+    @inlined
+    def sum_some_one(sums: Any, responses: Any, is_there: Any) -> Any:
         return (sums[0] + select(is_there, rectify(responses[0]), like(responses[0], 0)),)
 
     @inlined
@@ -247,8 +264,9 @@ def _centre_parts(features: int) -> Any:
         return (zero,)
 
     if features == 1:
-        return load_one, start_one, absorb_one, sum_one, keep_one, none_one
-    load_others, start_others, absorb_others, sum_others, keep_others, none_others = _centre_parts(features - 1)
+        return load_one, start_one, absorb_one, sum_one, sum_some_one, keep_one, none_one
+    others = _centre_parts(features - 1)
+    load_others, start_others, absorb_others, sum_others, sum_some_others, keep_others, none_others = others
 
     @inlined
     def load_all(tables: Any, at: int, weights: Any, first: int) -> Any:
@@ -265,8 +283,12 @@ def _centre_parts(features: int) -> Any:
         return one + absorb_others(responses[1:], value, weights, at + 1)
 
     @inlined
-    def sum_all(sums: Any, responses: Any, is_there: Any) -> Any:
-        return sum_one(sums, responses, is_there) + sum_others(sums[1:], responses[1:], is_there)
+    def sum_all(sums: Any, responses: Any) -> Any:
+        return sum_one(sums, responses) + sum_others(sums[1:], responses[1:])
+
+    @inlined
+    def sum_some_all(sums: Any, responses: Any, is_there: Any) -> Any:
+        return sum_some_one(sums, responses, is_there) + sum_some_others(sums[1:], responses[1:], is_there)
 
     @inlined
     def keep_all(sums: Any, kept: Any, at: int) -> None:
@@ -277,13 +299,13 @@ def _centre_parts(features: int) -> Any:
     def none_all(zero: Any) -> Any:
         return (zero,) + none_others(zero)
 
-    return load_all, start_all, absorb_all, sum_all, keep_all, none_all
+    return load_all, start_all, absorb_all, sum_all, sum_some_all, keep_all, none_all
 
 
 @functools.cache
-def centre_summer(features: int, take: Any) -> Any:
+def centre_summer(features: int, take: Any, take_whole: Any) -> Any:
     """The function that adds the responses of rows of a map, which are read in place, to the sums."""
-    load_loaded, start, absorb_tap, sum_up, keep, none = _centre_parts(features)
+    load_loaded, start, absorb_tap, sum_up, sum_some, keep, none = _centre_parts(features)
 
     @outlined
     def sum_rows(
@@ -304,16 +326,40 @@ def centre_summer(features: int, take: Any) -> Any:
     ) -> None:
         out_of_line()
         one = splat(unit, LANES)
+        line = features * 2 * LANES
+        whole = columns - columns % (2 * LANES)
         for y in range(0, rows, PLAIN):
             end = y + PLAIN if y + PLAIN < rows else rows
-            for x in range(0, columns, LANES):
+            first_number = splat(convert(first_row + y, unit), LANES)
+            for x in range(0, whole, 2 * LANES):
+                for block in range(blocks):
+                    table = (x // LANES * blocks + block) * line
+                    first = block * taps * features
+                    left_loaded = load_loaded(tables, table, weights, first)
+                    right_loaded = load_loaded(tables, table + blocks * line, weights, first)
+                    row = first_number
+                    left_some, right_some = none(one - one), none(one - one)
+                    for r in range(y, end):
+                        left = at + r * row_stride + x * step
+                        right = left + LANES * step
+                        a = start(left_loaded, row, take_whole(source, left + offsets[0], step, unit))
+                        b = start(right_loaded, row, take_whole(source, right + offsets[0], step, unit))
+                        for tap in range(1, taps):
+                            weight = first + tap * features
+                            a = absorb_tap(a, take_whole(source, left + offsets[tap], step, unit), weights, weight)
+                            b = absorb_tap(b, take_whole(source, right + offsets[tap], step, unit), weights, weight)
+                        left_some, right_some = sum_up(left_some, a), sum_up(right_some, b)
+                        row = row + one
+                    keep(left_some, sums, block * line)
+                    keep(right_some, sums, block * line)
+            for x in range(whole, columns, LANES):
                 count = columns - x
                 is_there = lane_numbers(one) < splat(convert(count, unit), LANES)
                 for block in range(blocks):
-                    table = (x // LANES * blocks + block) * features * 2 * LANES
+                    table = (x // LANES * blocks + block) * line
                     first = block * taps * features
                     loaded = load_loaded(tables, table, weights, first)
-                    row = splat(convert(first_row + y, unit), LANES)
+                    row = first_number
                     some = none(one - one)
                     for r in range(y, end):
                         here = at + r * row_stride + x * step
@@ -321,8 +367,8 @@ def centre_summer(features: int, take: Any) -> Any:
                         for tap in range(1, taps):
                             value = take(source, here + offsets[tap], step, count, unit)
                             responses = absorb_tap(responses, value, weights, first + tap * features)
-                        some = sum_up(some, responses, is_there)
+                        some = sum_some(some, responses, is_there)
                         row = row + one
-                    keep(some, sums, block * features * 2 * LANES)
+                    keep(some, sums, block * line)
 
     return sum_rows
