@@ -15,6 +15,7 @@ import fastcoord as fc
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
+from fastcoord.network.reference import network
 from tests import cases
 from tests.cases import Case
 
@@ -33,7 +34,7 @@ class Operation:
 
     @property
     def room(self) -> str:
-        """`decode` or `encode`: what form the arguments and the result have."""
+        """`decode`, `encode` or `CoordNet`: what form the arguments and the result have."""
         return self.name.split(".")[0]
 
     @property
@@ -71,10 +72,24 @@ def encoder(reference):
     return adapted
 
 
+def networked(net):
+    """The reference of a network of one image channel, for the images of a case."""
+
+    def adapted(images, *, axes=(-2, -1), working):
+        maps = np.moveaxis(np.asarray(images), axes, (-2, -1))[..., None, :, :]
+        return (network(maps, net.weight, net.bias, net.readout, net.offset, dtype=working),)
+
+    return adapted
+
+
+# Of each kind of kernel one: with taps beyond the centre, and without
+NETWORKS = {"box": fc.CoordNet.box_decoder(9, 20, size=3, value=1), "onehot": fc.CoordNet.onehot_decoder(9, 20)}
+
 _exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
     Operation("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
     Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact),
+    *(Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images) for name, net in NETWORKS.items()),
 )

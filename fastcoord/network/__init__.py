@@ -22,10 +22,10 @@ class CoordNet:
 
     Equals, for a (C, H, W) image ``a`` with column indices ``X`` and row indices ``Y``::
 
-        features = scipy-like cross-correlation of [*a, X, Y] with weight, "same" size, zeros beyond the border
-        net(a) = readout @ np.maximum(features + bias, 0).sum((1, 2)) + offset
+        readout @ np.maximum(correlate([*a, X, Y], weight) + bias[:, None, None], 0).sum((1, 2)) + offset
 
-    in one pass over the image that stores no feature map.
+    where `correlate` is "same" in size, has zeros beyond the border and adds up the channels; in one pass over the
+    image, which stores no feature map.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ class CoordNet:
     Notes
     -----
     The parameters are copied, as float64, and cannot be changed; `dataclasses.replace` makes a changed network. A tap
-    whose weight is zero in every feature takes no part, even where the pixel is infinite or NaN.
+    whose weight is zero in every feature takes no part, even where the pixel is infinite or NaN; nor does a feature in
+    an output that reads it with weight zero.
 
     Source: F. Piekniewski, "Autopsy of a deep learning paper", 2018, whose network is `CoordNet.onehot_decoder`.
 
@@ -90,7 +91,7 @@ class CoordNet:
     @property
     def channels(self) -> int:
         """How many channels an image has, C."""
-        return self.weight.shape[1] - 2
+        return int(self.weight.shape[1]) - 2
 
     @classmethod
     def onehot_decoder(cls, height: int, width: int) -> "CoordNet":
@@ -147,14 +148,15 @@ class CoordNet:
         size, _ = canvas((size, 1))
         if size % 2 == 0:
             raise ValueError(f"size: expected an odd number of pixels; got {size}")
-        if not (np.isscalar(value) and np.isfinite(value) and value > 0):
+        if not isinstance(value, (int, float, np.integer, np.floating)) or not 0 < value < np.inf:
             raise ValueError(f"value: expected a finite number greater than 0; got {value!r}")
         extents = np.array([width, height])
-        gain = 2.0 ** np.ceil(np.log2(extents / value))
+        grey = float(value)
+        gain = 2.0 ** np.ceil(np.log2(extents / grey))
         weight = np.zeros((2, 3, size, size))
         weight[:, 0] = gain[:, np.newaxis, np.newaxis]
         weight[[0, 1], [1, 2], size // 2, size // 2] = -1
-        return cls(weight, extents - size**2 * gain * value, -np.eye(2), extents)
+        return cls(weight, extents - size**2 * gain * grey, -np.eye(2), extents)
 
     def __call__(self, images: Any, *, axes: tuple[int, int] = (-2, -1), out: Any = None) -> NDArray[Any]:
         """The outputs of the network for each image.

@@ -6,7 +6,8 @@ map: `coordinate_tables` says it for each column and each *class* of rows, and n
 
 A feature's sum over a map is a pair (sum, rest), where the rest is what rounding took from the sum, which so is as good
 as in twice the precision (Knuth, TAOCP 2, 4.2.2, theorem B). A tap whose weight is zero in every feature is not
-visited: it contributes nothing, even where the pixel is infinite or NaN.
+visited: it contributes nothing, even where the pixel is infinite or NaN. Nor does a feature to an output that reads it
+with weight zero.
 """
 
 from typing import Any, NamedTuple
@@ -154,8 +155,10 @@ def _known(rest: Any) -> Any:
 @inlined
 def read_out(output: Any, state: Any, weight: Any) -> Any:
     """The (sum, rest) of an output, which begins with (offset, 0), after one more feature's (sum, rest)."""
-    product = weight * state[0]
-    lost = _known(fma(weight, state[0], -product)) + weight * _known(state[1])
+    takes_part = weight != like(weight, 0)
+    value, value_rest = select(takes_part, state[0], like(weight, 0)), select(takes_part, state[1], like(weight, 0))
+    product = weight * value
+    lost = _known(fma(weight, value, -product)) + weight * _known(value_rest)
     total, rest = _two_sum(output[0], product)
     return total, output[1] + (_known(rest) + lost)
 

@@ -1,8 +1,8 @@
 """What `CoordNet` is: the convolution with its feature maps, the ReLU, the sum and the readout; and its gradient.
 
 The channels are the image's and then the maps of x and y, in pixels. Cross-correlation as in deep learning; zeros
-beyond the border, of the coordinate maps too. A tap whose weight is zero in every feature takes no part: 0·∞ would not
-be nothing.
+beyond the border, of the coordinate maps too. A tap whose weight is zero in every feature takes no part, nor does a
+feature in an output that reads it with weight zero: 0·∞ would not be nothing.
 """
 
 import numpy as np
@@ -41,7 +41,8 @@ def network(images, weight, bias, readout, offset, *, dtype=np.float64):
     result = np.empty((*images.shape[:-3], len(offset)), dtype)
     for index in np.ndindex(images.shape[:-3]):
         features = responses(images[index].astype(dtype), weight, bias)
-        result[index] = (readout * np.maximum(features, 0).sum(axis=(1, 2))).sum(axis=1) + offset
+        sums = np.maximum(features, 0).sum(axis=(1, 2))
+        result[index] = np.multiply(readout, sums, where=readout != 0, out=np.zeros_like(readout)).sum(axis=1) + offset
     return result
 
 
