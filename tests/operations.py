@@ -82,8 +82,16 @@ def networked(net):
     return adapted
 
 
-# Of each kind of kernel one: with taps beyond the centre, and without
-NETWORKS = {"box": fc.CoordNet.box_decoder(9, 20, size=3, value=1), "onehot": fc.CoordNet.onehot_decoder(9, 20)}
+def _small_weights(*shape):
+    """Multiples of 1/64 from −8/64 to 8/64: sums in which little cancels, far from the ends of float32."""
+    return np.random.default_rng(7).integers(-8, 9, size=shape) / 64
+
+
+# Of each kind of kernel one: with taps beyond the centre (three features of 3×3), and without
+NETWORKS = {
+    "taps": fc.CoordNet(_small_weights(3, 3, 3, 3), [0.5, -0.25, 0], [[1, 0, 0.5], [0, -1, 0]], [0.25, 3]),
+    "onehot": fc.CoordNet.onehot_decoder(9, 20),
+}
 
 _exact = frozenset({"maps", "weight"})
 

@@ -1,19 +1,29 @@
 """`CoordNet`: a network of one convolution over an image and its coordinates, one ReLU, one sum and one readout."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, canvas, flat, is_on_gpu, maps, pixel_array, result, write_back
-from fastcoord.network import cpu
+from fastcoord.network import cpu, gradient
 from fastcoord.network.formula import number_type
 
-__all__ = ["CoordNet"]
+__all__ = ["CoordNet", "Gradients"]
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _PLANS = 8  # shapes of maps whose plans are kept
+
+
+class Gradients(NamedTuple):
+    """The gradients of a number with respect to what a network's outputs depend on, each shaped like it."""
+
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    readout: NDArray[Any]
+    offset: NDArray[Any]
+    images: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +225,70 @@ class CoordNet:
         write_back(written, given)
         return given
 
+    def vjp(self, grad: Any, images: Any, *, axes: tuple[int, int] = (-2, -1)) -> Gradients:
+        """The gradients of ``(grad * net(images)).sum()``, in one pass over the images.
+
+        Equals, where ``f`` are the features of an image before the ReLU, ``g`` is its row of `grad` and ``under`` gives
+        the image and coordinates under a tap::
+
+            d = np.where(f > 0, (readout.T @ g)[:, None, None], 0)
+            weight += [(d * under(tap)).sum((1, 2)) for tap in taps];  bias += d.sum((1, 2))
+            readout += np.outer(g, np.maximum(f, 0).sum((1, 2)));      offset += g
+
+        and ``images`` is `d` correlated with the mirrored weights.
+
+        Parameters
+        ----------
+        grad : array (..., M)
+            The gradient with respect to the outputs; real numbers.
+        images : array (..., C, H, W), or (..., H, W) where C is 1
+            As for the network itself. Not modified.
+        axes : two ints
+            Which axes are height and width, as for the network itself.
+
+        Returns
+        -------
+        Gradients
+            weight (K, C + 2, kh, kw), bias (K,), readout (M, K), offset (M,) and images, of the shape of `images`; all
+            float32, or float64 for float64 images.
+
+        Raises
+        ------
+        TypeError
+            If the type of an array or of `axes` is none of these.
+        ValueError
+            If the shapes do not fit.
+
+        Notes
+        -----
+        At 0 the ReLU's gradient is 0. A response that is NaN lets the gradient pass. The features of four kernels, for
+        some rows of a map at a time, are all that is stored.
+
+        Examples
+        --------
+        >>> import numpy as np, fastcoord as fc
+        >>> image = np.zeros((4, 6), np.float32)
+        >>> image[2, 3] = 1
+        >>> fc.CoordNet.onehot_decoder(4, 6).vjp([1, 0], image).images[2]
+        array([ 0.,  0.,  0., -6.,  0.,  0.], dtype=float32)
+        """
+        if is_on_gpu(images):
+            raise TypeError("images: expected an array on the CPU; CoordNet has no CUDA kernel yet, got one on a GPU")
+        images = pixel_array("images", images)
+        read, batch = self._read(images, axes)
+        wanted = (*batch, len(self.offset))
+        given = _real("grad", f"{wanted}", grad)
+        if given.shape != wanted:
+            raise ValueError(f"grad: expected shape {wanted}; got {given.shape}")
+        dtype = _DOUBLE if images.dtype == _DOUBLE else _SINGLE
+        of_images = np.zeros((*read.batch, read.height, read.width), number_type(images.dtype))
+        parameters = self.weight, self.bias, self.readout, self.offset
+        rows = np.array(given, np.float64).reshape(-1, len(self.offset))
+        found = gradient.vjp(read, self.channels, parameters, rows, of_images.reshape(-1))
+        weight, bias, readout, offset = (array.astype(dtype) for array in found)
+        moved = np.moveaxis(of_images.astype(dtype, copy=False), (-2, -1), axes)
+        return Gradients(weight, bias, readout, offset, moved)
+
     def _read(self, images: NDArray[Any], axes: Any) -> tuple[Maps, tuple[int, ...]]:
         """How a kernel reaches the channels of `images`, and the shape of the batch."""
         read = maps("images", images, axes)
@@ -238,15 +312,21 @@ class CoordNet:
         return planned
 
 
-def _parameter(name: str, shape: str, given: Any) -> NDArray[np.float64]:
-    """A read-only copy of a parameter."""
+def _real(name: str, shape: str, given: Any) -> NDArray[Any]:
+    """`given` as an array of real numbers."""
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name}: expected shape {shape}; got {error}") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers; got {array.dtype.name}")
-    if array.ndim != shape.count(",") + (shape != "(K,)" and shape != "(M,)"):
+    return array
+
+
+def _parameter(name: str, shape: str, given: Any) -> NDArray[np.float64]:
+    """A read-only copy of a parameter, whose shape has as many axes as `shape` names."""
+    array = _real(name, shape, given)
+    if array.ndim != len(shape.strip("(,)").split(",")):
         raise ValueError(f"{name}: expected shape {shape}; got {array.shape}")
     copy = np.array(array, np.float64)
     copy.flags.writeable = False

@@ -81,7 +81,7 @@ def _filler(take_one: Any) -> Any:
     return fill
 
 
-_fill_adjacent, _fill_scattered = _filler(adjacent), _filler(scattered)
+fill_adjacent, fill_scattered = _filler(adjacent), _filler(scattered)
 
 
 @inlined
@@ -97,7 +97,7 @@ def _finish(states: Any, readout: Any, offset: Any, out: Any, i: int) -> None:
 @functools.cache
 def _network(features: int, is_adjacent: bool, is_in_place: bool) -> Kernel:
     """The kernel for `features` features at a time, pixels side by side or not, read in place or from a copy."""
-    fill = _fill_adjacent if is_adjacent else _fill_scattered
+    fill = fill_adjacent if is_adjacent else fill_scattered
     takes = (adjacent, adjacent_whole) if is_adjacent else (scattered, scattered_whole)
     sum_rows = centre_summer(features, *takes)
     sum_piece = tile_summer(features)
@@ -269,7 +269,7 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     packed = np.zeros((padded, len(taps)), dtype)
     packed[:count] = image_weight[:, taps[:, 0], taps[:, 1], taps[:, 2]]
     weights = np.ascontiguousarray(packed.reshape(-1, features, len(taps)).swapaxes(1, 2))
-    tables = _in_lanes(np.stack(coordinate_tables(weight, bias, height, width), axis=2), padded, dtype)
+    tables = in_lanes(np.stack(coordinate_tables(weight, bias, height, width), axis=2), padded, dtype)
     piece_columns = min(-(-width // LANES) * LANES, COLUMNS)
     pitch = -(-(piece_columns + 2 * aside) // LANES) * LANES
     piece_rows = max(PIECE // (channels * pitch) - 2 * above, ROWS) // ROWS * ROWS
@@ -282,7 +282,7 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     )
 
 
-def _in_lanes(tables: Any, features: int, dtype: Any) -> NDArray[Any]:
+def in_lanes(tables: Any, features: int, dtype: Any) -> NDArray[Any]:
     """(classes, features, 2, width) tables as (classes, tiles, features, 2, 16), with zeros for what is not there."""
     classes, count, two, width = tables.shape
     tiles = -(-width // LANES)

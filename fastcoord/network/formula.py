@@ -153,6 +153,12 @@ def _known(rest: Any) -> Any:
 
 
 @inlined
+def total(state: Any) -> Any:
+    """The number that is a (sum, rest)."""
+    return state[0] + _known(state[1])
+
+
+@inlined
 def read_out(output: Any, state: Any, weight: Any) -> Any:
     """The (sum, rest) of an output, which begins with (offset, 0), after one more feature's (sum, rest)."""
     takes_part = weight != like(weight, 0)

@@ -30,7 +30,7 @@ def _absorb_rows(responses: Any, values: Any, weight: Any) -> Any:
     )
 
 
-def _absorber(features: int) -> Any:
+def absorber(features: int) -> Any:
     """The function that absorbs four rows of values under a tap into so many features' four responses each."""
 
     @inlined
@@ -39,7 +39,7 @@ def _absorber(features: int) -> Any:
 
     if features == 1:
         return absorb_one
-    absorb_others = _absorber(features - 1)
+    absorb_others = absorber(features - 1)
 
     @inlined
     def absorb_all(responses: Any, values: Any, weights: Any, at: int) -> Any:
@@ -54,7 +54,7 @@ def _begin_row(tables: Any, at: int, row: Any) -> Any:
     return begin(load(tables, at, LANES), load(tables, at + LANES, LANES), row)
 
 
-def _beginner(features: int) -> Any:
+def beginner(features: int) -> Any:
     """The function that gives so many features' responses before the first tap."""
 
     @inlined
@@ -70,7 +70,7 @@ def _beginner(features: int) -> Any:
 
     if features == 1:
         return begin_one
-    begin_others = _beginner(features - 1)
+    begin_others = beginner(features - 1)
 
     @inlined
     def begin_all(tables: Any, at: Any, rows: Any, k: int) -> Any:
@@ -112,7 +112,8 @@ def _collector(features: int) -> Any:
 
 
 @inlined
-def _take_rows(source: Any, at: int, pitch: int) -> Any:
+def take_rows(source: Any, at: int, pitch: int) -> Any:
+    """Four rows of sixteen values."""
     return (
         load(source, at, LANES),
         load(source, at + pitch, LANES),
@@ -122,12 +123,14 @@ def _take_rows(source: Any, at: int, pitch: int) -> Any:
 
 
 @inlined
-def _row(number: Any, height: Any, unit: Any) -> Any:
+def row_number(number: Any, height: Any, unit: Any) -> Any:
+    """The number of a row, in each lane; of the last row where there is none."""
     return splat(convert(number if number < height else height - 1, unit), LANES)
 
 
 @inlined
-def _table_at(row: Any, height: Any, border: Any, tiles: Any, features: Any) -> Any:
+def table_at(row: Any, height: Any, border: Any, tiles: Any, features: Any) -> Any:
+    """The element of the tables at which those of a row's class begin; of the last row's where there is no row."""
     last = height - 1
     return row_class(row if row < last else last, height, border) * tiles * features * 2 * LANES
 
@@ -135,7 +138,7 @@ def _table_at(row: Any, height: Any, border: Any, tiles: Any, features: Any) -> 
 @functools.cache
 def tile_summer(features: int) -> Any:
     """The function that adds the responses of a piece of a map, copied with its surroundings, to the sums."""
-    absorb_tap, begin_responses, collect = _absorber(features), _beginner(features), _collector(features)
+    absorb_tap, begin_responses, collect = absorber(features), beginner(features), _collector(features)
 
     @outlined
     def sum_piece(
@@ -161,16 +164,16 @@ def tile_summer(features: int) -> Any:
         for y in range(0, rows, ROWS):
             row = first_row + y
             numbers = (
-                _row(row, height, unit),
-                _row(row + 1, height, unit),
-                _row(row + 2, height, unit),
-                _row(row + 3, height, unit),
+                row_number(row, height, unit),
+                row_number(row + 1, height, unit),
+                row_number(row + 2, height, unit),
+                row_number(row + 3, height, unit),
             )
             table_rows = (
-                _table_at(row, height, border, tiles, all_features),
-                _table_at(row + 1, height, border, tiles, all_features),
-                _table_at(row + 2, height, border, tiles, all_features),
-                _table_at(row + 3, height, border, tiles, all_features),
+                table_at(row, height, border, tiles, all_features),
+                table_at(row + 1, height, border, tiles, all_features),
+                table_at(row + 2, height, border, tiles, all_features),
+                table_at(row + 3, height, border, tiles, all_features),
             )
             for x in range(0, columns, LANES):
                 count = columns - x
@@ -193,7 +196,7 @@ def tile_summer(features: int) -> Any:
                     first = block * features
                     responses = begin_responses(tables, table_rows, numbers, table + first * 2 * LANES)
                     for tap in range(taps):
-                        values = _take_rows(source, here + offsets[tap], pitch)
+                        values = take_rows(source, here + offsets[tap], pitch)
                         responses = absorb_tap(responses, values, weights, (block * taps + tap) * features)
                     collect(responses, lanes, sums, first * 2 * LANES)
 
