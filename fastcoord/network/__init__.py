@@ -125,9 +125,10 @@ class CoordNet:
     def box_decoder(cls, height: int, width: int, size: int = 9, value: float = 128) -> "CoordNet":
         """A network for images of this size: x and y of the centre of a square of grey `value` on black.
 
-        The image's kernel is `size` × `size` times g/value, the least power of two for which g ≥ W (for y: g ≥ H), the
-        bias is W − size²·g and the kernel of x is −1 in the centre. Where the whole square is under the kernel the
-        response is W − x; one step aside a row or column of it is missing, and no response is left.
+        For x, the image's kernel is `size` × `size` times w, the least power of two for which w·value ≥ W, the bias is
+        W − size²·value·w, and the kernel of the x channel is −1 in the centre. Where the whole square is under the
+        kernel the response is W − x. Where a row or a column of it is missing, that is at least size·value·w ≥ W less,
+        and no response. The same holds for y, with H.
 
         Parameters
         ----------
@@ -141,10 +142,10 @@ class CoordNet:
         Notes
         -----
         Exact, to the last bit, for every position where the square is wholly in the image, if `value` is an integer and
-        size²·value < 2²⁴ (more generally if the squares' sums are exact in float32). For 9×9 squares of 128 on a canvas
-        of 64×64 the weights are W/128 and the bias is −80·W. A square that is clipped at the border, another grey or
-        another size that is smaller gives (W, H), as an empty image does; a larger or brighter one gives several
-        responses, and no position.
+        size²·max(value, 2·W, 2·H) < 2²⁴, and wherever else the sums are exact in the type of the result; the error of
+        others is some units in the last place of size²·max(W, H). For 9×9 squares of 128 on 64×64 pixels the weights
+        are W/128 and the bias is −80·W. A square that the border clips gives (W, H), as an image without one does. Of
+        squares that are darker, brighter, larger or smaller the answer is no position.
 
         Examples
         --------
@@ -155,10 +156,13 @@ class CoordNet:
         array([30., 20.], dtype=float32)
         """
         height, width = canvas((height, width))
-        size, _ = canvas((size, 1))
-        if size % 2 == 0:
+        if not isinstance(size, (int, np.integer)):
+            raise TypeError(f"size: expected an integer; got {size!r}")
+        if size < 1 or size % 2 == 0:
             raise ValueError(f"size: expected an odd number of pixels; got {size}")
-        if not isinstance(value, (int, float, np.integer, np.floating)) or not 0 < value < np.inf:
+        if not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"value: expected a number; got {value!r}")
+        if not 0 < value < np.inf:
             raise ValueError(f"value: expected a finite number greater than 0; got {value!r}")
         extents = np.array([width, height])
         grey = float(value)

@@ -16,7 +16,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, memory, store_first
 from fastcoord._vector import lane_merge, out_of_line
-from fastcoord.network.formula import coordinate_tables, finish, merge, read_out, trimmed
+from fastcoord.network.formula import Tables, coordinate_tables, finish, merge, read_out, trimmed
 from fastcoord.network.tile import (
     LANES,
     ROWS,
@@ -258,18 +258,13 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     """The plan for maps of this shape, whose pixels are absorbed as `dtype`."""
     weight = trimmed(weight)
     count, _, kernel_height, kernel_width = weight.shape
-    most = 4 if dtype == np.float32 else 2  # float64 takes two registers: four features would not fit
-    # the group that leaves the fewest places empty, and of these the largest
-    features = min(range(1, most + 1), key=lambda group: (-(-count // group) * group, -group))
-    padded = -(-count // features) * features
+    features = group_of(count, dtype)
     above, aside = kernel_height // 2, kernel_width // 2
     channels = weight.shape[1] - 2
     image_weight = weight[:, :channels]
     taps = np.argwhere((image_weight != 0).any(axis=0))
-    packed = np.zeros((padded, len(taps)), dtype)
-    packed[:count] = image_weight[:, taps[:, 0], taps[:, 1], taps[:, 2]]
-    weights = np.ascontiguousarray(packed.reshape(-1, features, len(taps)).swapaxes(1, 2))
-    tables = in_lanes(np.stack(coordinate_tables(weight, bias, height, width), axis=2), padded, dtype)
+    weights = packed(image_weight, taps, features, dtype)
+    tables = in_lanes(coordinate_tables(weight, bias, height, width), features, dtype)
     piece_columns = min(-(-width // LANES) * LANES, COLUMNS)
     pitch = -(-(piece_columns + 2 * aside) // LANES) * LANES
     piece_rows = max(PIECE // (channels * pitch) - 2 * above, ROWS) // ROWS * ROWS
@@ -282,13 +277,27 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     )
 
 
-def in_lanes(tables: Any, features: int, dtype: Any) -> NDArray[Any]:
-    """(classes, features, 2, width) tables as (classes, tiles, features, 2, 16), with zeros for what is not there."""
-    classes, count, two, width = tables.shape
-    tiles = -(-width // LANES)
-    wide = np.zeros((classes, features, two, tiles * LANES), dtype)
-    wide[:, :count, :, :width] = tables
-    return np.ascontiguousarray(wide.reshape(classes, features, two, tiles, LANES).transpose(0, 3, 1, 2, 4))
+def group_of(count: int, dtype: Any) -> int:
+    """How many of `count` features are computed at a time: what leaves the fewest places empty, else the most."""
+    most = 4 if dtype == np.float32 else 2  # float64 takes two registers: four features would not fit
+    return min(range(1, most + 1), key=lambda group: (-(-count // group) * group, -group))
+
+
+def packed(weight: Any, taps: Any, features: int, dtype: Any) -> NDArray[Any]:
+    """(K, C, kh, kw) weights as (blocks, taps, features at a time), with zeros for features that are not there."""
+    count, blocks = len(weight), -(-len(weight) // features)
+    some = np.zeros((blocks * features, len(taps)), dtype)
+    some[:count] = weight[:, taps[:, 0], taps[:, 1], taps[:, 2]]
+    return np.ascontiguousarray(some.reshape(blocks, features, len(taps)).swapaxes(1, 2))
+
+
+def in_lanes(tables: Tables, features: int, dtype: Any) -> NDArray[Any]:
+    """The tables as (classes, tiles, features, 2, 16), with zeros for columns and features that are not there."""
+    classes, count, width = tables.constant.shape
+    blocks, tiles = -(-count // features), -(-width // LANES)
+    wide = np.zeros((classes, blocks * features, 2, tiles * LANES), dtype)
+    wide[:, :count, 0, :width], wide[:, :count, 1, :width] = tables
+    return np.ascontiguousarray(wide.reshape(classes, -1, 2, tiles, LANES).transpose(0, 3, 1, 2, 4))
 
 
 def network(maps: Maps, channels: int, planned: Plan, out: Any) -> None:

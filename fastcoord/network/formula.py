@@ -89,9 +89,12 @@ def coordinate_gradient(constant: Any, slope: Any, kernel: tuple[int, int], heig
     above = np.arange(kernel[0]) - kernel[0] // 2
     _, row_on = _reach(_rows_of_classes(kernel[0], height), height, kernel[0])
     column, column_on = _reach(np.arange(width), width, kernel[1])
-    over_x = np.einsum("rkw,ri,wj->kij", constant, row_on, np.where(column_on, column, 0))
-    over_y = np.einsum("rkw,ri,wj->kij", constant, row_on * above, column_on)
-    over_y += np.einsum("rkw,ri,wj->kij", slope, row_on, column_on)
+    # einsum adds one after the other; in float64 that lost 14 units in the last place over 150 columns
+    constant, slope = constant.astype(np.longdouble), slope.astype(np.longdouble)
+    by_column = np.einsum("rkw,wj->rkj", constant, column_on)
+    over_x = np.einsum("rkj,ri->kij", np.einsum("rkw,wj->rkj", constant, np.where(column_on, column, 0)), row_on)
+    over_y = np.einsum("rkj,ri->kij", by_column, row_on * above)
+    over_y += np.einsum("rkj,ri->kij", np.einsum("rkw,wj->rkj", slope, column_on), row_on)
     return np.stack([over_x, over_y], axis=1), constant.sum((0, 2))
 
 

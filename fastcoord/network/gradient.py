@@ -17,7 +17,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, load_first, memory, store, store_first
 from fastcoord._vector import convert, lane_merge, lane_numbers, like, out_of_line, select, splat
-from fastcoord.network.cpu import fill_adjacent, fill_scattered, in_lanes
+from fastcoord.network.cpu import fill_adjacent, fill_scattered, group_of, in_lanes, packed
 from fastcoord.network.formula import (
     absorb,
     add,
@@ -30,8 +30,10 @@ from fastcoord.network.formula import (
 )
 from fastcoord.network.tile import LANES, ROWS, absorber, beginner, row_number, table_at, take_rows
 
-PIECE = 1 << 12  # pixels in a piece
+PIECE = 1 << 12  # pixels in a piece, where these are at least LEAST_ROWS rows
+LEAST_ROWS = 16
 TASKS = 32  # each keeps gradients of its own
+LEAST_TASKS = 8
 
 _merge_lanes = lane_merge(merge)
 
@@ -439,26 +441,25 @@ def vjp(
     dtype = of_pixels.dtype
     height, width, count = maps.height, maps.width, maps.count // channels
     features_in_all, _, kernel_height, kernel_width = weight.shape
-    most = 4 if dtype == np.float32 else 2
-    features = min(range(1, most + 1), key=lambda group: (-(-features_in_all // group) * group, -group))
+    features = group_of(features_in_all, dtype)
     padded = -(-features_in_all // features) * features
     above, aside = kernel_height // 2, kernel_width // 2
     tiles = -(-width // LANES)
     pitch = -(-(tiles * LANES + 2 * aside) // LANES) * LANES
-    piece_rows = min(max(PIECE // width // ROWS, 1) * ROWS, -(-height // ROWS) * ROWS)
+    piece_rows = min(max(PIECE // width // ROWS * ROWS, LEAST_ROWS), -(-height // ROWS) * ROWS)
     pieces = -(-height // piece_rows)
     source_plane, kept_plane = ((piece_rows + 4 * above + ROWS) * pitch, (piece_rows + 2 * above + ROWS) * pitch)
     image_weight = weight[:, :channels]
     taps = np.argwhere((image_weight != 0).any(axis=0))
     all_taps = np.argwhere(np.ones(image_weight.shape[1:], np.bool_))
     in_source = np.array([source_plane, pitch, 1])
-    packed = np.zeros((padded, len(taps)), dtype)
-    packed[:features_in_all] = image_weight[:, taps[:, 0], taps[:, 1], taps[:, 2]]
-    weights = np.ascontiguousarray(packed.reshape(-1, features, len(taps)).swapaxes(1, 2))
-    tables = in_lanes(np.stack(coordinate_tables(weight, bias, height, width), axis=2), padded, dtype)
+    weights = packed(image_weight, taps, features, dtype)
+    tables = in_lanes(coordinate_tables(weight, bias, height, width), features, dtype)
     d = np.zeros((len(grad), padded), dtype)
     d[:, :features_in_all] = grad @ readout
-    tasks = max(min(count * pieces, TASKS), 1)
+    # what they keep for the tables must stay small beside the images, and they must be enough for all threads
+    affordable = max(of_pixels.nbytes // (16 * tables.size), LEAST_TASKS)
+    tasks = max(min(count * pieces, TASKS, affordable), 1)
     of_tables = np.zeros((tasks, *tables.shape))
     of_weights = np.zeros((tasks, padded // features, len(all_taps), features, LANES))
     sums = np.zeros((len(grad) * pieces, features_in_all), dtype)
@@ -496,10 +497,14 @@ def vjp(
             of_pixels,
             sums,
         )
-    by_class = of_tables.sum(axis=0).transpose(3, 0, 2, 1, 4).reshape(2, len(tables), padded, -1)
+    by_class = of_tables.sum(axis=0, dtype=np.longdouble).transpose(3, 0, 2, 1, 4).reshape(2, len(tables), padded, -1)
     constant, slope = by_class[:, :, :features_in_all, :width]
     over_coordinates, of_bias = coordinate_gradient(constant, slope, (kernel_height, kernel_width), height)
-    over_taps = of_weights.sum(axis=(0, 4)).swapaxes(1, 2).reshape(padded, channels, kernel_height, kernel_width)
+    over_taps = (
+        of_weights.sum(axis=(0, 4), dtype=np.longdouble)
+        .swapaxes(1, 2)
+        .reshape(padded, channels, kernel_height, kernel_width)
+    )
     of_weight = np.concatenate([over_taps[:features_in_all], over_coordinates], axis=1)
-    by_map = sums.reshape(len(grad), pieces, features_in_all).sum(axis=1, dtype=np.float64)
+    by_map = sums.reshape(len(grad), pieces, features_in_all).sum(axis=1, dtype=np.longdouble)
     return of_weight, of_bias, grad.T @ by_map, grad.sum(axis=0)
