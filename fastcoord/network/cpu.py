@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
-from fastcoord._memory import load, memory, store_first
-from fastcoord._vector import lane_merge, out_of_line
+from fastcoord._memory import load, memory, store, store_first
+from fastcoord._vector import lane_merge, out_of_line, splat
 from fastcoord.network.formula import Tables, coordinate_tables, finish, merge, read_out, trimmed
 from fastcoord.network.tile import (
     LANES,
@@ -153,7 +153,8 @@ def _network(features: int, is_adjacent: bool, is_in_place: bool) -> Kernel:
                 map_number = i * channels
                 outer = map_number // inner_count
                 image = start + outer * outer_stride + (map_number - outer * inner_count) * inner_stride
-                sums[:] = unit - unit
+                for at in range(0, sums.size, LANES):  # sums[:] = 0 would take two more seconds to compile
+                    store(sums_place, at, splat(unit - unit, LANES))
                 if is_in_place:
                     sum_rows(
                         place,
@@ -219,7 +220,8 @@ def _network(features: int, is_adjacent: bool, is_in_place: bool) -> Kernel:
                 if bands == 1:
                     _finish(states, readout, offset, out, number + i)
                 else:
-                    partial[i * bands + band] = states
+                    for k in range(len(states)):
+                        partial[i * bands + band, k, 0], partial[i * bands + band, k, 1] = states[k, 0], states[k, 1]
             scratch[0] = sums[0, 0, 0]  # they live until here: `memory` does not keep them
         if bands > 1:
             for i in range(maps):

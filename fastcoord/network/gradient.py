@@ -283,6 +283,12 @@ def _piece(features: int) -> tuple[Any, Any]:
 
 
 @inlined
+def _clear(place: Any, size: int, unit: Any) -> None:
+    for at in range(0, size, LANES):
+        store(place, at, splat(unit - unit, LANES))
+
+
+@inlined
 def _flush(lanes: Any, kept: Any) -> None:
     """Add float32 lanes to float64 ones, and make them zero."""
     source, target = memory(lanes), memory(kept)
@@ -370,10 +376,10 @@ def _gradients(features: int, is_adjacent: bool) -> Kernel:
                         width,
                         unit,
                     )
-                sums[:] = unit - unit
+                _clear(sums_place, sums.size, unit)
                 for block in range(blocks):
                     if pieces > 1:
-                        kept[:] = unit - unit  # rows beyond the map
+                        _clear(kept_place, kept.size, unit)  # rows beyond the map
                     for part in range(3):  # the rows above the piece, its own, those below
                         first_row = top if part == 0 else row if part == 1 else row + rows
                         last_row = row if part == 0 else row + rows if part == 1 else bottom
