@@ -572,5 +572,5 @@ def test_no_feature_map_is_stored():
     for name in ("maps", "large"):
         pixels = growth[f"{name}, bytes"]  # a feature map would be as large, and there are eight
         assert growth[name] < pixels / 8, growth
-        assert growth[f"{name}, gradients"] < 1.5 * pixels, growth  # of the images: as large as the images
+        assert growth[f"{name}, gradients"] < 2 * pixels, growth  # one is that of the images
     assert growth["plain"] > 1.5 * growth["large, bytes"], growth  # the same measurement sees feature maps
