@@ -307,7 +307,15 @@ def _centre_parts(features: int) -> Any:
 
 @functools.cache
 def centre_summer(features: int, take: Any, take_whole: Any) -> Any:
-    """The function that adds the responses of rows of a map, which are read in place, to the sums."""
+    """The function that adds the responses of rows of a map, which are read in place, to the sums.
+
+    Two columns of vectors side by side, down 16 rows: what the coordinates give to a column stays in registers. Of the
+    read ceiling, for two features and 1024 (17 MB) and 4096 maps of 64×64: 0.72–0.75 and 0.77–0.81. One column at a
+    time gave 0.65 and 0.71; row by row, with the tables loaded for each vector, 0.50 and 0.55; tiles of four rows as
+    for other kernels 0.29 and 0.39; 32 rows 0.66 and 0.66, 64 rows 0.64 and 0.65, 8 rows 0.72 and 0.77; to prefetch
+    2 KB ahead 0.74 and 0.76, 16 KB 0.73 and 0.75. The loop needs 4.3 cycles of arithmetic for a cache line, and the
+    ceiling 6 to read it.
+    """
     load_loaded, start, absorb_tap, sum_up, sum_some, keep, none = _centre_parts(features)
 
     @outlined
