@@ -1,7 +1,7 @@
 """`CoordNet` beside the machine's multiply-adds, its read ceiling, and PyTorch's convolution, ReLU and sum.
 
-PyTorch gets the coordinate channels already concatenated and computes the features' sums only; the readout, which it is
-spared, is two numbers for thousands of pixels.
+PyTorch gets the coordinate channels already concatenated, and its backward pass gives their gradients with the image's,
+which ours does not compute. It stops at the features' sums: the readout is two numbers for thousands of pixels.
 """
 
 import functools

@@ -153,7 +153,7 @@ def _network(features: int, is_adjacent: bool, is_in_place: bool) -> Kernel:
                 map_number = i * channels
                 outer = map_number // inner_count
                 image = start + outer * outer_stride + (map_number - outer * inner_count) * inner_stride
-                for at in range(0, sums.size, LANES):  # sums[:] = 0 would take two more seconds to compile
+                for at in range(0, sums.size, LANES):  # slices assigned to took 5 of 11 s to compile
                     store(sums_place, at, splat(unit - unit, LANES))
                 if is_in_place:
                     sum_rows(
