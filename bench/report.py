@@ -2,8 +2,8 @@
 
 ``python -m bench.report`` prints them; ``--write README.md`` puts each between its markers, ``<!-- table: NAME -->``
 and ``<!-- end -->``; ``--check README.md`` fails where the file differs from the stored figures. NAME is an operation
-(``decode.onehot``), ``latency``, ``startup`` or ``goals``; ``NAME MACHINE`` takes the figures of one machine, and
-without it the tables of all machines follow each other.
+(``decode.onehot``), ``networks``, ``latency``, ``startup`` or ``goals``; ``NAME MACHINE`` takes the figures of one
+machine, and without it the tables of all machines follow each other.
 """
 
 import argparse
@@ -80,6 +80,25 @@ def startup(found: Results) -> str:
     return _table(["in a new process", "s"], rows) if rows else ""
 
 
+def networks(found: Results) -> str:
+    """A row for each network: its time, and each figure beside its goal."""
+    rows = list(_of_kind(found, "network"))
+    if not rows:
+        return ""
+    names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
+    body = []
+    for row in rows:
+        figures = (_network_figure(row, name) if name in row["figures"] else "" for name in names)
+        body.append([row["title"], _ms(row["times"]["network"]["median"]), *figures])
+    return _table(["`CoordNet`, float32", "ms", *names], body)
+
+
+def _network_figure(row: dict[str, Any], name: str) -> str:
+    figure, wanted = row["figures"][name], row["goals"].get(name)
+    shown = _digits(figure)
+    return shown if wanted is None else _verdict(figure >= wanted, f"{shown} (goal {wanted:g})")
+
+
 def all_goals(found: Results) -> str:
     """Every goal beside what was measured."""
     body = []
@@ -99,6 +118,11 @@ def all_goals(found: Results) -> str:
         is_met = figure is not None and figure <= limit.at_most
         shown = "not measured" if figure is None else _verdict(is_met, f"{figure:.2f} {limit.unit}")
         body.append([limit.title, f"≤ {limit.at_most:g} {limit.unit}", shown])
+    for row in _of_kind(found, "network"):
+        for name, wanted in row["goals"].items():
+            figure = row["figures"].get(name)
+            shown = "not measured" if figure is None else _verdict(figure >= wanted, _digits(figure))
+            body.append([f"`CoordNet`, {row['title']}, {name}", f"≥ {wanted:g}", shown])
     return _table(["", "goal", "measured"], body)
 
 
@@ -106,7 +130,12 @@ def tables(found: Results) -> dict[str, str]:
     """All tables of one machine, by name."""
     operations = dict.fromkeys(row["operation"] for row in _of_kind(found, "throughput"))
     made = {operation: throughput(found, operation) for operation in operations}
-    made |= {"latency": latency(found), "startup": startup(found), "goals": all_goals(found)}
+    made |= {
+        "networks": networks(found),
+        "latency": latency(found),
+        "startup": startup(found),
+        "goals": all_goals(found),
+    }
     return {name: f"{table}\n\n{caption(found)}" for name, table in made.items() if table}
 
 

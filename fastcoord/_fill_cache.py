@@ -27,7 +27,8 @@ class Arrays(NamedTuple):
     canvas: dict[str, Any]  # the options of an encoder that makes such maps
 
 
-# Every public operation, by name: how it is called. `maps` lie in memory in each way for which there is a kernel.
+# Every public function, by name: how it is called. `maps` lie in memory in each way for which there is a kernel. Not
+# `CoordNet`, whose kernels go by the number of features too.
 CALLS: dict[str, Callable[[Arrays], object]] = {
     "decode.onehot": lambda given: decode.onehot(given.maps),
     "encode.onehot": lambda given: [encode.onehot(xy, **given.canvas) for xy in given.points],

@@ -19,6 +19,9 @@ decoders = pytest.mark.parametrize(
 encoders = pytest.mark.parametrize(
     "encoder", [operation for operation in OPERATIONS if operation.room == "encode"], ids=str
 )
+networks = pytest.mark.parametrize(
+    "network", [operation for operation in OPERATIONS if operation.room == "CoordNet"], ids=str
+)
 operations = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 
 
@@ -34,9 +37,9 @@ def points(*batch):
 
 def valid(operation, *batch):
     """Arguments and options of a call that works, for a batch of this shape."""
-    if operation.room == "decode":
-        return (images(*batch),), {}
-    return (points(*batch),), {"shape": CANVAS}
+    if operation.room == "encode":
+        return (points(*batch),), {"shape": CANVAS}
+    return (images(*batch),), {}
 
 
 def said(*parts):

@@ -15,6 +15,7 @@ import fastcoord as fc
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
+from fastcoord.network.reference import network
 from tests import cases
 from tests.cases import Case
 
@@ -34,7 +35,7 @@ class Operation:
 
     @property
     def room(self) -> str:
-        """`decode` or `encode`: what form the arguments and the result have."""
+        """`decode`, `encode` or `CoordNet`: what form the arguments and the result have."""
         return self.name.split(".")[0]
 
     @property
@@ -74,6 +75,27 @@ def encoder(reference):
     return adapted
 
 
+def networked(net):
+    """The reference of a network of one image channel, for the images of a case."""
+
+    def adapted(images, *, axes=(-2, -1), working):
+        maps = np.moveaxis(np.asarray(images), axes, (-2, -1))[..., None, :, :]
+        return (network(maps, net.weight, net.bias, net.readout, net.offset, dtype=working),)
+
+    return adapted
+
+
+def _small_weights(*shape):
+    """Multiples of 1/64 from −8/64 to 8/64: sums in which little cancels, far from the ends of float32."""
+    return np.random.default_rng(7).integers(-8, 9, size=shape) / 64
+
+
+# Of each kind of kernel one: with taps beyond the centre (three features of 3×3), and without
+NETWORKS = {
+    "taps": fc.CoordNet(_small_weights(3, 3, 3, 3), [0.5, -0.25, 0], [[1, 0, 0.5], [0, -1, 0]], [0.25, 3]),
+    "onehot": fc.CoordNet.onehot_decoder(9, 20),
+}
+
 _exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
@@ -83,4 +105,7 @@ OPERATIONS = (
     ),
     Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
+    *(Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images) for name, net in NETWORKS.items()),
 )
+# Those that are functions of fastcoord: they have CUDA kernels, and `fastcoord compile` knows which kernels they have
+FUNCTIONS = tuple(operation for operation in OPERATIONS if operation.room != "CoordNet")

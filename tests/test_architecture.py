@@ -19,10 +19,11 @@ from tests.operations import OPERATIONS
 
 ROOT = Path(fc.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
-# A room is a folder whose name begins with an underscore, in a folder of public names
-ROOMS = sorted(path.parent for path in ROOT.glob("*/_*/__init__.py"))
+# A room is a folder whose name begins with an underscore, in a folder of public names; or that of the class CoordNet
+ROOMS = [*sorted(path.parent for path in ROOT.glob("*/_*/__init__.py")), ROOT / "network"]
 PARTS = ("__init__.py", "formula.py", "cpu.py", "cuda.py", "reference.py")
 LONGEST = 700  # lines
+UNFINISHED = {ROOT / "network": ["cuda.py"]}  # what is not written yet
 
 pytestmark = pytest.mark.small
 
@@ -195,9 +196,10 @@ def missing_parts(room: Path) -> list[str]:
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: f"{room.parent.name}{room.name}")
 def test_each_room_has_its_parts(room):
-    assert not missing_parts(room)
-    lines = {name: len((room / name).read_text().splitlines()) for name in PARTS}
-    assert lines["reference.py"] < lines["cpu.py"] + lines["cuda.py"]
+    missing = missing_parts(room)
+    assert missing == UNFINISHED.get(room, [])
+    lines = {name: len((room / name).read_text().splitlines()) for name in PARTS if name not in missing}
+    assert lines["reference.py"] < lines["cpu.py"] + lines.get("cuda.py", 0)
 
 
 def test_a_missing_part_is_found(tmp_path):
@@ -220,8 +222,13 @@ def test_each_public_function_is_in_the_table():
             assert getattr(module, name).__module__ == f"fastcoord.{namespace}._{name}"
     for operation in OPERATIONS:
         namespace, name = operation.name.split(".")
-        assert getattr(getattr(fc, namespace), name) is operation.function
-    assert sorted(table) == sorted(f"{room.parent.name}.{room.name[1:]}" for room in ROOMS)
+        if namespace == "CoordNet":
+            assert type(operation.function.__self__) is fc.CoordNet
+        else:
+            assert getattr(getattr(fc, namespace), name) is operation.function
+    rooms = {f"{room.parent.name}.{room.name[1:]}" for room in ROOMS if room.name != "network"}
+    assert {name for name in table if not name.startswith("CoordNet.")} == rooms
+    assert fc.CoordNet.__module__ == "fastcoord.network"
     assert not_in_table("decode", ["onehot", "argmax"], ["decode.onehot", "encode.argmax"]) == ["argmax"]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import ceiling, goals, machine, measure, report, results, startup, throughput
+from bench import ceiling, goals, machine, measure, peak, report, results, startup, throughput
 from bench.peers import Peer
 from bench.settings import QUICK
 from bench.workloads import CROP, DECODE, ENCODE, NHWC, SHAPES, Workload
@@ -319,3 +319,31 @@ def test_the_quick_benchmarks_are_collected():
     ):
         assert f"::bench_{name}" in done.stdout
     assert "4096x4096" not in done.stdout  # its reference alone takes seconds
+
+
+def test_multiply_adds_are_made(monkeypatch):
+    before = peak.work()
+    monkeypatch.setattr(peak, "STEPS", 2 * peak.STEPS)
+    assert peak.work() == 2 * before
+    monkeypatch.setattr(peak, "STEPS", 3)
+    lanes = np.full_like(peak.blank(), 2)
+    peak.multiply_adds(lanes)
+    np.testing.assert_allclose(lanes, peak.CHAINS * (1 + 0.999**3), rtol=1e-5)
+
+
+def test_a_benchmark_of_a_small_network():
+    from bench import bench_network
+    from bench.network_workloads import NetworkWorkload
+
+    benchmark = Benchmark()
+    workload = NetworkWorkload(5, 2, 3, 3, {"of the multiply-adds": 1e9, "of the read ceiling": 0}, height=8, width=12)
+    bench_network.bench_network(benchmark, QUICK._replace(budget=0), workload)
+    row = benchmark.extra_info
+    assert workload.multiply_adds == 5 * 2 * 3 * 9 * 8 * 12
+    assert row["figures"]["of the multiply-adds"] > 0
+    found = {"benchmarks": {"one": row}}
+    line = report.networks(found).splitlines()[-1]
+    assert line.startswith("| 5×2×8×12, 3 features of 3×3 |")
+    assert line.count(report.MISSED) == 1
+    goals_of_networks = [line for line in report.all_goals(found).splitlines() if "features of 3×3" in line]
+    assert [report.MISSED in line for line in goals_of_networks] == [True, False]

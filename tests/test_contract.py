@@ -11,7 +11,7 @@ import pytest
 import fastcoord as fc
 from fastcoord.results import Encoded
 from tests import cases
-from tests.contract import CANVAS, decoders, encoders, foreign, images, operations, points, said, valid
+from tests.contract import CANVAS, decoders, encoders, foreign, images, networks, operations, points, said, valid
 from tests.operations import members
 
 
@@ -323,6 +323,17 @@ def test_maps_are_float32_whatever_the_points(encoder):
         assert encoder.function(points(2).astype(dtype), shape=CANVAS).dtype == np.float32
 
 
+@networks
+@pytest.mark.parametrize("dtype", cases.PIXEL_TYPES)
+@pytest.mark.parametrize("batch", [(), (0,), (3,), (2, 0), (1, 2)], ids=repr)
+def test_types_and_shapes_of_what_a_network_gives(network, dtype, batch):
+    result = network.function(images(*batch).astype(dtype))
+    assert result.shape == (*batch, 2)
+    assert result.dtype == (np.float64 if dtype == "float64" else np.float32)
+    assert type(result) is np.ndarray
+    assert result.flags.writeable
+
+
 @operations
 def test_results_are_new_memory_each_time(operation):
     arguments, options = valid(operation, 3)
@@ -339,7 +350,7 @@ def _public_modules():
     for room in (fc.decode, fc.encode):
         for name in room.__all__:
             yield getattr(room, name).__module__
-    yield from ("fastcoord.results", "fastcoord.datasets")
+    yield from ("fastcoord.results", "fastcoord.datasets", fc.CoordNet.__module__)
 
 
 @pytest.mark.parametrize("module", sorted(set(_public_modules())))

@@ -17,13 +17,13 @@ from fastcoord.results import Decoded
 from tests import cases
 from tests.agreement import assert_agrees
 from tests.contract import encoders
-from tests.operations import OPERATIONS, members
+from tests.operations import FUNCTIONS, members
 
 in_simulator = pytest.mark.simulator
 on_gpu = pytest.mark.gpu
 needs_compiler = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="the simulator replaces the compiler")
 
-DECODE, ENCODE = (next(o for o in OPERATIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
+DECODE, ENCODE = (next(o for o in FUNCTIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
 GUARD = 64  # bytes, a multiple of 16
 
 # What the simulator visits in about a second beside the small cases: several rounds of each loop, and bytes in float64.
@@ -39,7 +39,7 @@ KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the 
 
 IN_SIMULATOR = [
     pytest.param(operation, case, id=f"{operation}-{case}")
-    for operation in OPERATIONS
+    for operation in FUNCTIONS
     for case in operation.cases()
     if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
 ]
@@ -380,7 +380,7 @@ def test_kernels_compile_to_what_they_should(capsys):
 
 @on_gpu
 @pytest.mark.parametrize("kernels", ["warps", "blocks", "warps or blocks"])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize("operation", FUNCTIONS, ids=str)
 def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
     if kernels != "warps or blocks":
         monkeypatch.setattr(decode, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
@@ -432,7 +432,7 @@ class OnNoDevice:
 @needs_compiler
 @pytest.mark.skipif(not config.ENABLE_CUDASIM and cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_a_gpu_the_error_says_so():
-    for operation in OPERATIONS:
+    for operation in FUNCTIONS:
         options = {"shape": (3, 4)} if operation.room == "encode" else {}
         with pytest.raises(RuntimeError, match="a CUDA array needs an NVIDIA driver and a GPU, and none was found"):
             operation.function(OnNoDevice(), **options)

@@ -13,7 +13,7 @@ import pytest
 
 import fastcoord as fc
 from fastcoord import _compile, _fill_cache, cli
-from tests.operations import OPERATIONS
+from tests.operations import FUNCTIONS
 
 ROOT = Path(fc.__file__).parent.parent
 
@@ -75,10 +75,10 @@ def test_no_later_process_compiles(tmp_path):
     assert filled.returncode == 0, filled.stderr
     assert filled.stderr == ""
     *lines, total, place = filled.stdout.splitlines()
-    expected = [[str(o), "uint8", layout] for o in OPERATIONS for layout in ("contiguous", "one large map")]
+    expected = [[str(o), "uint8", layout] for o in FUNCTIONS for layout in ("contiguous", "one large map")]
     assert [[line[:16].strip(), line[16:25].strip(), line[25:39].strip()] for line in lines] == expected
     compiled, stored, read = map(int, re.match(r"(\d+) kernels compiled, (\d+) stored, (\d+) read, in", total).groups())
-    assert compiled == stored >= 2 * len(OPERATIONS)
+    assert compiled == stored >= 2 * len(FUNCTIONS)
     assert read == 0
     folder = Path(place.removeprefix("cache folder: "))
     assert folder.parent == cache
@@ -96,7 +96,7 @@ def test_no_later_process_compiles(tmp_path):
     again = compile_(cache, "--types", "uint8")
     assert again.returncode == 0
     assert f"0 kernels compiled, 0 stored, {stored} read" in again.stdout
-    assert again.stdout.count("in the cache already") == 2 * len(OPERATIONS)
+    assert again.stdout.count("in the cache already") == 2 * len(FUNCTIONS)
 
 
 def test_without_a_folder_it_fails_before_the_work(tmp_path):
@@ -122,8 +122,8 @@ def test_what_could_not_be_stored_is_a_failure(tmp_path):
 
 
 @pytest.mark.small
-def test_every_operation_is_called():
-    assert list(_fill_cache.CALLS) == [operation.name for operation in OPERATIONS]
+def test_every_function_is_called():
+    assert list(_fill_cache.CALLS) == [operation.name for operation in FUNCTIONS]
 
 
 @pytest.mark.small
