@@ -7,15 +7,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PYTEST = ("pytest", "-q", "-n", "2", "--dist", "loadfile")  # two processes, each with files of its own
 STAGES: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("ruff check", ("ruff", "check"), {}),
     ("ruff format", ("ruff", "format", "--check"), {}),
     ("mypy", ("mypy",), {}),
-    ("tests, compiled", ("pytest", "-q"), {}),
-    ("tests, uncompiled", ("pytest", "-q", "-m", "small"), {"NUMBA_DISABLE_JIT": "1"}),
+    ("tests, compiled", PYTEST, {}),
+    ("tests, uncompiled", (*PYTEST, "-m", "small"), {"NUMBA_DISABLE_JIT": "1"}),
     (
         "tests, CUDA simulator",
-        ("pytest", "-q", "-m", "simulator"),
+        (*PYTEST, "-m", "simulator"),
         {"NUMBA_DISABLE_JIT": "1", "NUMBA_ENABLE_CUDASIM": "1"},
     ),
 )
