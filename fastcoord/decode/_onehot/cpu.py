@@ -4,7 +4,8 @@ Zero bits contribute exactly nothing. A map in one stretch of memory is searched
 without a branch that depends on where they lie; if it has one hot pixel, this search and that pixel are all its cost.
 Any other map is absorbed in tiles of four rows of 64 pixels, but for tiles that are zero as long as there may be many.
 Large maps are cut into bands of rows, by their shape, so that all threads help (not with one long row) and the result
-does not depend on how many there are.
+does not depend on how many there are. Maps that stand side by side, as those of NHWC, get a lane each (3.1 times as
+fast as a gather for each map, 64×17×64×48).
 """
 
 from typing import Any
@@ -20,21 +21,17 @@ from fastcoord._memory import (
     item_bytes,
     load,
     load_first,
-    load_line,
     memory,
-    octets,
     prefetch,
+    store,
 )
 from fastcoord._vector import (
-    CACHE_LINE,
     any_lane,
     convert,
-    lane_bits,
     lane_merge,
     lane_numbers,
     out_of_line,
     splat,
-    trailing_zeros,
 )
 from fastcoord.decode._onehot.formula import (
     CENSUS,
@@ -45,80 +42,20 @@ from fastcoord.decode._onehot.formula import (
     count,
     finish,
     is_settled,
-    matters,
     merge,
     merge_census,
     nobody,
     nothing,
     number_type,
 )
+from fastcoord.decode._onehot.search import AHEAD, NONE, SEVERAL, lone_pixel
+from fastcoord.decode._onehot.tile import LANES, TALL, WIDE, absorb_tile, is_zero_tile
 
-LANES = 16
-LINES = 8  # cache lines in a chunk
-CHUNK = LINES * CACHE_LINE
-PAGE = 2  # chunks searched before it is asked whether several are busy
-CHUNKS = 62  # chunks that the bits of an int64 tell apart
-AHEAD = 8192  # bytes between a line that is read and one that is prefetched; 4096: 0.71 instead of 0.83 (D2, random)
-NONE, SEVERAL = -1, -2
 GROUP = 8  # maps that one call decodes
-TALL = 4  # rows in a tile
-WIDE = PLAIN // TALL * LANES  # pixels in a row of a tile
 BAND = 1 << 18  # pixels in a band
 
 _merge_lanes = lane_merge(merge)
 _merge_census_lanes = lane_merge(merge_census)
-
-
-@inlined
-def _is_zero_tile(place: Any, at: int, row_stride: int, rows: int, columns: int, ahead: int) -> Any:
-    """Whether the bits of a tile are all zero."""
-    lines, size = octets(place), item_bytes(place)
-    zero = splat(np.uint8(0), 64)
-    bits = zero
-    if rows == TALL and columns == WIDE:  # known when compiled: no loops
-        for r in range(TALL):
-            for k in range(0, WIDE * size, CACHE_LINE):
-                prefetch(lines, (at + r * row_stride + ahead) * size + k)
-                bits = bits | load(lines, (at + r * row_stride) * size + k, 64)
-    else:
-        for r in range(rows):
-            for k in range(0, columns * size, CACHE_LINE):
-                bits = bits | load_first(lines, (at + r * row_stride) * size + k, columns * size - k, 64)
-    return not any_lane(bits != zero)
-
-
-@inlined
-def _absorb_tile(
-    place: Any, at: int, row_stride: int, rows: int, columns: int, ahead: int, x: Any, y: Any, height: Any, width: Any
-) -> Any:
-    """The state of a tile: its first columns are `x`, its first row is `y`.
-
-    The rows are read side by side: x is counted up once for all of them.
-    """
-    unit = width
-    lines, size = octets(place), item_bytes(place)
-    gain_x, gain_y, step = splat(width, LANES), splat(height, LANES), splat(convert(LANES, unit), LANES)
-    down = splat(convert(1, unit), LANES)
-    state = nothing(gain_x - gain_x)
-    whole = columns // LANES * LANES if rows == TALL else 0
-    for k in range(0, whole, LANES):
-        row_y = y
-        for r in range(TALL):
-            here = at + r * row_stride + k
-            if size > 1:
-                for line in range(0, LANES * size, CACHE_LINE):
-                    prefetch(lines, (here + ahead) * size + line)
-            state = absorb(state, convert(load(place, here, LANES), unit), x, row_y, gain_x, gain_y)
-            row_y = row_y + down
-        x = x + step
-    for k in range(whole, columns, LANES):
-        row_y = y
-        for r in range(rows):
-            value = convert(load_first(place, at + r * row_stride + k, columns - k, LANES), unit)
-            state = absorb(state, value, x, row_y, gain_x, gain_y)
-            row_y = row_y + down
-        x = x + step
-    return state
 
 
 @outlined
@@ -155,11 +92,11 @@ def _adjacent_band(
             wide = WIDE if columns - left > WIDE else columns - left
             at = start + first * row_stride + left
             # Bytes take long to absorb, and until many pixels are known to be hot they have to be counted too.
-            if (size == 1 or not is_known) and _is_zero_tile(place, at, row_stride, tall, wide, ahead):
+            if (size == 1 or not is_known) and is_zero_tile(place, at, row_stride, tall, wide, ahead):
                 state = absorb_zero(state)
                 continue
             x = lane_numbers(zero) + splat(convert(left, unit), LANES)
-            state = merge(state, _absorb_tile(place, at, row_stride, tall, wide, ahead, x, y, height, width))
+            state = merge(state, absorb_tile(place, at, row_stride, tall, wide, ahead, x, y, height, width))
             if not is_known:
                 for r in range(tall):
                     here = at + r * row_stride
@@ -171,88 +108,6 @@ def _adjacent_band(
                             census = count(census, convert(load_first(place, here + k, wide - k, LANES), unit))
                 is_known = any_lane(is_settled(state, census))
     return _merge_lanes(state), _merge_census_lanes(census)
-
-
-@inlined
-def _is_zero_chunk(lines: Any, at: int) -> Any:
-    """Whether the bits of the chunk from byte `at` on are all zero."""
-    a = load(lines, at, 64) | load(lines, at + 64, 64)
-    b = load(lines, at + 128, 64) | load(lines, at + 192, 64)
-    c = load(lines, at + 256, 64) | load(lines, at + 320, 64)
-    d = load(lines, at + 384, 64) | load(lines, at + 448, 64)
-    bits = (a | b) | (c | d)
-    return not any_lane(bits != (bits ^ bits))
-
-
-@inlined
-def _lines_of_rest(lines: Any, at: int, end: int) -> Any:
-    """The lines that are not zero, as bits, in the bytes from `at` to `end`, less than a chunk."""
-    zero = splat(np.uint8(0), 64)
-    bits = 0
-    for line in range(at, end, CACHE_LINE):
-        bits |= (1 if any_lane(load_first(lines, line, end - line, 64) != zero) else 0) << ((line - at) // CACHE_LINE)
-    return bits
-
-
-@inlined
-def _busy_chunks(lines: Any, at: int, end: int) -> Any:
-    """The chunks that are not zero, as bits, of the bytes from `at` to `end`, less than CHUNKS + 1 chunks.
-
-    What is left after the last whole chunk is one too. Where several are busy, the rest may go unsearched.
-    """
-    chunks = (end - at) // CHUNK
-    bits, done = 0, 0
-    while done < chunks and bits & (bits - 1) == 0:
-        some = PAGE if chunks - done > PAGE else chunks - done
-        for c in range(done, done + some):
-            for line in range(LINES):
-                prefetch(lines, at + c * CHUNK + line * CACHE_LINE + AHEAD)
-            bits |= (0 if _is_zero_chunk(lines, at + c * CHUNK) else 1) << c
-        done += some
-    if at + chunks * CHUNK < end:
-        rest = _lines_of_rest(lines, at + chunks * CHUNK, end)
-        bits |= (1 if rest != 0 else 0) << chunks
-    return bits
-
-
-@inlined
-def _lone_chunk(lines: Any, at: int, end: int) -> Any:
-    """The byte at which the one chunk begins that is not zero, of the map from byte `at` to `end`; NONE, or SEVERAL."""
-    lone = NONE
-    while at < end:
-        stop = end if end - at <= CHUNKS * CHUNK else at + CHUNKS * CHUNK
-        bits = _busy_chunks(lines, at, stop)
-        if bits != 0:
-            if lone != NONE or bits & (bits - 1) != 0:
-                return SEVERAL
-            lone = at + trailing_zeros(bits) * CHUNK
-        at = stop
-    return lone
-
-
-@inlined
-def _lone_pixel(place: Any, start: int, pixels: int) -> Any:
-    """The number of the one hot pixel of a map that begins with element `start`; NONE, or SEVERAL.
-
-    SEVERAL may also be one hot pixel beside one that is negative.
-    """
-    lines = octets(place)
-    size = item_bytes(place)
-    end = (start + pixels) * size
-    chunk = _lone_chunk(lines, start * size, end)
-    if chunk < 0:
-        return chunk
-    if end - chunk < CHUNK:
-        bits = _lines_of_rest(lines, chunk, end)
-    else:
-        bits = _lines_of_rest(lines, chunk, chunk + CHUNK)  # of a length known when compiled: no loop
-    if bits & (bits - 1) != 0:
-        return SEVERAL
-    line = chunk + trailing_zeros(bits) * CACHE_LINE
-    hot = lane_bits(matters(load_line(place, line // size, (end - line) // size)))
-    if hot == 0 or hot & (hot - 1) != 0:
-        return SEVERAL
-    return line // size + trailing_zeros(hot) - start
 
 
 @outlined
@@ -283,7 +138,7 @@ def _decode_group(
     for i in range(first_map, last_map):
         outer = 0 if i < inner_count else i // inner_count
         first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-        lone = _lone_pixel(place, first, rows * columns)
+        lone = lone_pixel(place, first, rows * columns)
         if lone == SEVERAL:
             state, census = _adjacent_band(place, first, columns, 1, 0, rows, columns, height, width)
         else:
@@ -422,6 +277,82 @@ def _decoder(band: Any) -> Kernel:
     return kernel(decode)
 
 
+@outlined
+def _absorb_side_by_side(
+    place: Any,
+    start: int,
+    row_stride: int,
+    column_stride: int,
+    rows: int,
+    columns: int,
+    maps: int,
+    height: Any,
+    width: Any,
+) -> Any:
+    """The states and the censuses of `maps` ≤ 16 maps, one in each lane, whose first pixels are side by side."""
+    out_of_line()
+    unit = width
+    gain_x, gain_y, right = splat(width, LANES), splat(height, LANES), splat(convert(1, unit), LANES)
+    zero = gain_x - gain_x
+    states, census = nothing(zero), nobody(zero)
+    size = item_bytes(place)
+    for row in range(rows):
+        x, y = zero, splat(convert(row, unit), LANES)
+        for left in range(0, columns, PLAIN):
+            block = nothing(zero)
+            for column in range(left, left + PLAIN if columns - left > PLAIN else columns):
+                at = start + row * row_stride + column * column_stride
+                prefetch(place, at + AHEAD // size)
+                values = convert(load_first(place, at, maps, LANES), unit)
+                block = absorb(block, values, x, y, gain_x, gain_y)
+                census = count(census, values)
+                x = x + right
+            states = merge(states, block)
+    return states, census
+
+
+@kernel
+def _side_by_side(
+    images: Any,
+    start: int,
+    outer_stride: int,
+    inner_count: int,
+    inner_stride: int,
+    row_stride: int,
+    column_stride: int,
+    number: int,
+    maps: int,
+    rows: int,
+    columns: int,
+    band_rows: int,
+    unit: Any,
+    partial: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """Maps that stand side by side, as those of NHWC do: `inner_count` of them, of which sixteen fill a vector."""
+    place, kept = memory(images), memory(partial)
+    height, width = convert(rows, unit), convert(columns, unit)
+    parts = (inner_count + LANES - 1) // LANES
+    for index in prange(maps // inner_count * parts):
+        task: Any = np.int64(index)  # an unsigned index would make floats of differences
+        outer = task // parts
+        first = (task - outer * parts) * LANES
+        some = LANES if inner_count - first > LANES else inner_count - first
+        at = start + outer * outer_stride + first
+        states, census = _absorb_side_by_side(place, at, row_stride, column_stride, rows, columns, some, height, width)
+        members = states + census
+        for member in range(STATE + CENSUS):
+            store(kept, (task * (STATE + CENSUS) + member) * LANES, members[member])
+        for k in range(some):
+            a = partial[task, :, k]
+            i = number + outer * inner_count + first + k
+            xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(
+                (a[0], a[1], a[2], a[3], a[4]), (a[STATE], a[STATE + 1]), width, height
+            )
+
+
 _adjacent, _scattered = _decoder(_adjacent_band), _decoder(_scattered_band)
 
 
@@ -437,6 +368,10 @@ def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
     if band_rows < height:
         partial = np.empty((count * -(-height // band_rows), STATE + CENSUS), number)
     decode = _scattered if maps.column_stride != 1 else _adjacent
+    if maps.column_stride != 1 and maps.inner_stride == 1 and maps.inner_count > 1:
+        decode = _side_by_side
+        tasks = count // maps.inner_count * -(-maps.inner_count // LANES)
+        partial = np.empty((tasks, STATE + CENSUS, LANES), number)
     if maps.column_stride == 1 and maps.row_stride == width and height * width <= BAND:
         decode = _stretched
     for i, start in enumerate(maps.starts):
