@@ -51,7 +51,8 @@ from fastcoord.decode._onehot.formula import (
 from fastcoord.decode._onehot.search import AHEAD, NONE, SEVERAL, lone_pixel
 from fastcoord.decode._onehot.tile import LANES, TALL, WIDE, absorb_tile, is_zero_tile
 
-GROUP = 8  # maps that one call decodes
+GROUP = 32  # maps that one call decodes, at most
+TASKS = 64  # calls that there are at least, if there are so many maps
 BAND = 1 << 18  # pixels in a band
 
 _merge_lanes = lane_merge(merge)
@@ -176,9 +177,10 @@ def _stretched(
     """Maps of one band, each in one stretch of memory."""
     place = memory(images)
     xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
-    for group in prange((maps + GROUP - 1) // GROUP):
-        first: Any = np.int64(group) * GROUP  # an unsigned index would make floats of differences
-        last = first + GROUP if maps - first > GROUP else maps
+    group = 1 if maps < TASKS else GROUP if maps > TASKS * GROUP else maps // TASKS
+    for index in prange((maps + group - 1) // group):
+        first: Any = np.int64(index) * group  # an unsigned index would make floats of differences
+        last = first + group if maps - first > group else maps
         _decode_group(
             place,
             start,
