@@ -1,5 +1,7 @@
 """`CoordNet`: a network of one convolution over an image and its coordinates, one ReLU, one sum and one readout."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,7 +78,7 @@ class CoordNet:
     bias: NDArray[np.float64]
     readout: NDArray[np.float64]
     offset: NDArray[np.float64]
-    _plans: dict[Any, cpu.Plan] = field(init=False, repr=False, default_factory=dict)
+    _plans: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Copy and check the parameters."""
@@ -217,7 +219,13 @@ class CoordNet:
         (3, 2)
         """
         if is_on_gpu(images):
-            raise TypeError("images: expected an array on the CPU; CoordNet has no CUDA kernel yet, got one on a GPU")
+            from fastcoord.network import cuda
+
+            seen = cuda.seen(images)
+            read, batch = self._read(seen, axes)
+            plan_of = functools.partial(self._plan, read, seen.dtype, cuda.plan)
+            made: NDArray[Any] = cuda.network(read, batch, plan_of, images, seen, out)
+            return made
         images = pixel_array("images", images)
         read, batch = self._read(images, axes)
         shape = (*batch, len(self.offset))
@@ -225,7 +233,7 @@ class CoordNet:
         given = result("out", out, shape, dtype, images)
         written = flat(given)
         if written.size:
-            cpu.network(read, self.channels, self._plan(read, images.dtype), written)
+            cpu.network(read, self.channels, self._plan(read, images.dtype, cpu.plan), written)
         write_back(written, given)
         return given
 
@@ -303,17 +311,24 @@ class CoordNet:
             raise ValueError(f"images: expected shape (..., {channels}, H, W); got {images.shape} with axes {axes}")
         return read, read.batch[:-1]
 
-    def _plan(self, read: Maps, dtype: np.dtype[Any]) -> cpu.Plan:
-        """The kernel's plan for maps of this shape and type: kept, as it takes longer than a small image."""
+    def _plan(self, read: Maps, dtype: np.dtype[Any], make: Callable[..., Any], device: int | None = None) -> Any:
+        """The plan of the CPU's or a GPU's kernel for maps of this shape and type, which `make` makes.
+
+        It is kept, as it takes longer than a small image.
+        """
         number = number_type(dtype)
-        key = (read.height, read.width, number)
+        key = (device, read.height, read.width, number)
         planned = self._plans.get(key)
         if planned is None:
-            planned = cpu.plan(self.weight, self.bias, self.readout, self.offset, read.height, read.width, number)
+            planned = make(self.weight, self.bias, self.readout, self.offset, read.height, read.width, number)
             while len(self._plans) >= _PLANS:
                 self._plans.pop(next(iter(self._plans)), None)
             self._plans[key] = planned
         return planned
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes: no plans, which may lie on a GPU."""
+        return {**self.__dict__, "_plans": {}}
 
 
 def _real(name: str, shape: str, given: Any) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, memory, store, store_first
 from fastcoord._vector import lane_merge, out_of_line, splat
-from fastcoord.network.formula import Tables, coordinate_tables, finish, merge, read_out, trimmed
+from fastcoord.network.formula import Tables, coordinate_tables, finish, group_of, merge, read_out, trimmed
 from fastcoord.network.tile import (
     LANES,
     ROWS,
@@ -277,12 +277,6 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
         taps @ np.array([plane, pitch, 1], np.int64),
         *(tables, weights, readout.astype(dtype), offset.astype(dtype)),
     )
-
-
-def group_of(count: int, dtype: Any) -> int:
-    """How many of `count` features are computed at a time: what leaves the fewest places empty, else the most."""
-    most = 4 if dtype == np.float32 else 2  # float64 takes two registers: four features would not fit
-    return min(range(1, most + 1), key=lambda group: (-(-count // group) * group, -group))
 
 
 def packed(weight: Any, taps: Any, features: int, dtype: Any) -> NDArray[Any]:

@@ -17,13 +17,14 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, load_first, memory, store, store_first
 from fastcoord._vector import convert, lane_merge, lane_numbers, like, out_of_line, select, splat
-from fastcoord.network.cpu import fill_adjacent, fill_scattered, group_of, in_lanes, packed
+from fastcoord.network.cpu import fill_adjacent, fill_scattered, in_lanes, packed
 from fastcoord.network.formula import (
     absorb,
     add,
     coordinate_gradient,
     coordinate_tables,
     gate,
+    group_of,
     merge,
     rectify,
     total,
