@@ -87,16 +87,10 @@ def _item(array: Any, at: Any) -> Any:
     return array[np.uint64(at)]
 
 
-@inlined
-def _begin_row(numbers: Any, at: Any, columns: int, row: Any) -> Any:
-    return begin(_item(numbers, at), _item(numbers, at + columns), row)
-
-
 class _Group(NamedTuple):
-    """What is done to so many features at once."""
+    """What is done to so many features at once, for four rows of a column."""
 
     begin: Any  # (numbers, places, columns, rows): the responses before the first tap
-    weights: Any  # (numbers, at): of one tap
     absorb: Any  # (responses, values, weights): the responses after one more tap
     add: Any  # (states, responses, are_there): the (sum, rest, sum, rest, …) after four more pixels
     merge: Any  # (states, states)
@@ -108,18 +102,15 @@ class _Group(NamedTuple):
 def _group(features: int) -> _Group:
     @inlined
     def begin_one(numbers: Any, places: Any, columns: int, rows: Any) -> Any:
+        a, b, c, d = places
         return (
             (
-                _begin_row(numbers, places[0], columns, rows[0]),
-                _begin_row(numbers, places[1], columns, rows[1]),
-                _begin_row(numbers, places[2], columns, rows[2]),
-                _begin_row(numbers, places[3], columns, rows[3]),
+                begin(_item(numbers, a), _item(numbers, a + columns), rows[0]),
+                begin(_item(numbers, b), _item(numbers, b + columns), rows[1]),
+                begin(_item(numbers, c), _item(numbers, c + columns), rows[2]),
+                begin(_item(numbers, d), _item(numbers, d + columns), rows[3]),
             ),
         )
-
-    @inlined
-    def weight_one(numbers: Any, at: int) -> Any:
-        return (_item(numbers, at),)
 
     @inlined
     def absorb_one(responses: Any, values: Any, weights: Any) -> Any:
@@ -137,10 +128,7 @@ def _group(features: int) -> _Group:
     @inlined
     def add_one(states: Any, responses: Any, are_there: Any) -> Any:
         a, b, c, d = responses[0]
-        zero = like(a, 0)
-        a, b = select(are_there[0], rectify(a), zero), select(are_there[1], rectify(b), zero)
-        c, d = select(are_there[2], rectify(c), zero), select(are_there[3], rectify(d), zero)
-        return add(states[:2], (a + b) + (c + d))
+        return add(states[:2], _sum_there((rectify(a), rectify(b), rectify(c), rectify(d)), are_there))
 
     @inlined
     def merge_one(states: Any, others: Any) -> Any:
@@ -156,10 +144,8 @@ def _group(features: int) -> _Group:
         place[np.uint64(at + 1)] = states[1]
 
     if features == 1:
-        return _Group(begin_one, weight_one, absorb_one, add_one, merge_one, nothing_one, keep_one)
-    begin_others, weight_others, absorb_others, add_others, merge_others, nothing_others, keep_others = _group(
-        features - 1
-    )
+        return _Group(begin_one, absorb_one, add_one, merge_one, nothing_one, keep_one)
+    begin_others, absorb_others, add_others, merge_others, nothing_others, keep_others = _group(features - 1)
 
     @inlined
     def begin_all(numbers: Any, places: Any, columns: int, rows: Any) -> Any:
@@ -167,10 +153,6 @@ def _group(features: int) -> _Group:
         further = 2 * columns
         others = begin_others(numbers, (a + further, b + further, c + further, d + further), columns, rows)
         return begin_one(numbers, places, columns, rows) + others
-
-    @inlined
-    def weight_all(numbers: Any, at: int) -> Any:
-        return weight_one(numbers, at) + weight_others(numbers, at + 1)
 
     @inlined
     def absorb_all(responses: Any, values: Any, weights: Any) -> Any:
@@ -193,49 +175,54 @@ def _group(features: int) -> _Group:
         keep_one(states, place, at)
         keep_others(states[2:], place, at + 2)
 
-    return _Group(begin_all, weight_all, absorb_all, add_all, merge_all, nothing_all, keep_all)
+    return _Group(begin_all, absorb_all, add_all, merge_all, nothing_all, keep_all)
 
 
-def _weights_of(features: int, number: Any) -> Any:
-    """The function that reads the weights of one tap: in one instruction, where these are 16 bytes."""
-    if features * number().itemsize == GROUP:
-        return load_four if features == 4 else load_two
-    return _group(features).weights
+def _weights(features: int, number: Any) -> Any:
+    """The function that reads the weights of one tap: 16 bytes at a time, if they are whole groups of these."""
+    items = GROUP // number().itemsize
+    step = 1 if features % items else items
+    load = {1: lambda numbers, at: (_item(numbers, at),), 2: load_two, 4: load_four}[step]
+    load_some = inlined(load) if step == 1 else load
+    if features == step:
+        return load_some
+    load_others = _weights(features - step, number)
+
+    @inlined
+    def load_all(numbers: Any, at: Any) -> Any:
+        return load_some(numbers, at) + load_others(numbers, at + step)
+
+    return load_all
+
+
+@inlined
+def _sum_there(values: Any, are_there: Any) -> Any:
+    a, b, c, d = values
+    zero = like(a, 0)
+    a, b = select(are_there[0], a, zero), select(are_there[1], b, zero)
+    c, d = select(are_there[2], c, zero), select(are_there[3], d, zero)
+    return (a + b) + (c + d)
 
 
 # ---- Which pixels a lane visits --------------------------------------------------------------------------------------
 
 
 @inlined
-def _table(row: Any, column: Any, layout: Any, sizes: Any, first_feature: Any) -> Any:
-    """Where the tables say what a feature begins with in a row (of the last one, if there is none) and a column."""
-    of_row = row_class(min(row, layout.rows - 1), layout.rows, sizes.border)
-    return sizes.tables + (of_row * sizes.padded + first_feature) * 2 * layout.columns + column
+def _rows_from(row: Any, unit: Any) -> Any:
+    first = convert(np.int32(row), unit)
+    return first, first + unit, first + (unit + unit), first + (unit + unit + unit)
 
 
 @inlined
-def _begin(
-    begin_all: Any, numbers: Any, row: Any, column: Any, layout: Any, sizes: Any, feature: Any, unit: Any
-) -> Any:
-    """The responses of four rows before any tap."""
-    places = (
-        _table(row, column, layout, sizes, feature),
-        _table(row + 1, column, layout, sizes, feature),
-        _table(row + 2, column, layout, sizes, feature),
-        _table(row + 3, column, layout, sizes, feature),
-    )
-    rows = (
-        convert(np.int32(row), unit),
-        convert(np.int32(row + 1), unit),
-        convert(np.int32(row + 2), unit),
-        convert(np.int32(row + 3), unit),
-    )
-    return begin_all(numbers, places, layout.columns, rows)
+def _table(row: Any, column: Any, layout: Any, sizes: Any, feature: Any) -> Any:
+    """Where the tables say what a feature begins with in a row (of the last one, if there is none) and a column."""
+    of_row = row_class(min(row, layout.rows - 1), layout.rows, sizes.border)
+    return sizes.tables + (of_row * sizes.padded + feature) * 2 * layout.columns + column
 
 
 def _by_tiles(features: int, number: Any) -> Any:
     """How a block visits a band of a map, through copies of its tiles in shared memory."""
-    group, weights_of = _group(features), _weights_of(features, number)
+    group, weights_at = _group(features), _weights(features, number)
     begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
@@ -262,36 +249,48 @@ def _by_tiles(features: int, number: Any) -> Any:
             tile_row: Any = np.int64(np.uint32(index) // np.uint32(across))
             top, left = tile_row * height, (index - tile_row * across) * WARP
             row, column = top + warp * ROWS, left + lane
-            responses = _begin(begin_all, numbers, row, min(column, width - 1), layout, sizes, first_feature, unit)
+            a = _table(row, min(column, width - 1), layout, sizes, first_feature)
+            b = c = d = a
+            if row < sizes.border or row + ROWS > layout.rows - sizes.border:  # else the four are of one class
+                b = _table(row + 1, min(column, width - 1), layout, sizes, first_feature)
+                c = _table(row + 2, min(column, width - 1), layout, sizes, first_feature)
+                d = _table(row + 3, min(column, width - 1), layout, sizes, first_feature)
+            responses = begin_all(numbers, (a, b, c, d), width, _rows_from(row, unit))
             weight = first_feature * sizes.taps
             for part in range(sizes.parts):
                 at = part * OF_PART
                 first = image + _item(program, at) * sizes.channel_stride
-                first_row, first_column = top + _item(program, at + 1), left + _item(program, at + 2)
+                first_row, first_column = top + _item(program, at + 1), left + _item(program, at + 2) + lane
                 rows, columns = height + _item(program, at + 3) - 1, WARP + _item(program, at + 4) - 1
+                # A row of a tile is less than twice as long as a warp.
+                has_left = first_column >= 0 and first_column < width
+                has_right = first_column + WARP >= 0 and first_column + WARP < width
+                is_right = lane + WARP < columns
+                first += first_column * layout.column_stride
+                further = WARP * layout.column_stride
                 cuda.syncthreads()  # until then another warp may be reading the tile before
-                y = warp
-                while y < rows:
+                for y in range(warp, rows, warps):
                     from_row = first_row + y
-                    x = lane
-                    while x < columns:
-                        from_column = first_column + x
+                    is_row = from_row >= 0 and from_row < layout.rows
+                    there = first + from_row * layout.row_stride
+                    value = zero
+                    if is_row and has_left:
+                        value = convert(_item(images, there), unit)
+                    tile[np.uint64(y * PITCH + lane)] = value
+                    if is_right:
                         value = zero
-                        if from_row >= 0 and from_row < layout.rows and from_column >= 0 and from_column < width:
-                            there = first + from_row * layout.row_stride + from_column * layout.column_stride
-                            value = convert(_item(images, there), unit)
-                        tile[np.uint64(y * PITCH + x)] = value
-                        x += WARP
-                    y += warps
+                        if is_row and has_right:
+                            value = convert(_item(images, there + further), unit)
+                        tile[np.uint64(y * PITCH + WARP + lane)] = value
                 cuda.syncthreads()  # until then the tile is not all written
                 for run in range(_item(program, at + 5), _item(program, at + 6), 2):
                     under = here + _item(program, run)
-                    a, b, c = _item(tile, under), _item(tile, under + PITCH), _item(tile, under + 2 * PITCH)
+                    v0, v1, v2 = _item(tile, under), _item(tile, under + PITCH), _item(tile, under + 2 * PITCH)
                     under += 3 * PITCH
                     for _ in range(_item(program, run + 1)):  # down a column of the kernel: three of four values stay
-                        d = _item(tile, under)
-                        responses = absorb_all(responses, (a, b, c, d), weights_of(numbers, weight))
-                        a, b, c = b, c, d
+                        v3 = _item(tile, under)
+                        responses = absorb_all(responses, (v0, v1, v2, v3), weights_at(numbers, weight))
+                        v0, v1, v2 = v1, v2, v3
                         under += PITCH
                         weight += features
             is_there = column < width
@@ -307,66 +306,106 @@ def _by_tiles(features: int, number: Any) -> Any:
     return visit
 
 
+@inlined
+def _sum_columns(constants: Any, slope: Any, row: Any, values: Any, weight: Any) -> Any:
+    """The responses of four pixels side by side in a row, where one tap is all there is, added up."""
+    a = rectify(absorb(begin(constants[0], slope, row), values[0], weight))
+    b = rectify(absorb(begin(constants[1], slope, row), values[1], weight))
+    c = rectify(absorb(begin(constants[2], slope, row), values[2], weight))
+    d = rectify(absorb(begin(constants[3], slope, row), values[3], weight))
+    return (a + b) + (c + d)
+
+
+def _add_square(features: int) -> Any:
+    """The function that adds the responses of four rows of four columns to the states of so many features."""
+
+    @inlined
+    def add_one(
+        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, columns: Any, weights: Any
+    ) -> Any:
+        # the coordinates' slope is that of every column: no tap of theirs beside the centre leaves the map
+        constants, slope, weight = load_four(numbers, place), _item(numbers, place + columns), weights[0]
+        sums = (
+            _sum_columns(constants, slope, rows[0], values[0], weight),
+            _sum_columns(constants, slope, rows[1], values[1], weight),
+            _sum_columns(constants, slope, rows[2], values[2], weight),
+            _sum_columns(constants, slope, rows[3], values[3], weight),
+        )
+        return add(states[:2], _sum_there(sums, are_there))
+
+    if features == 1:
+        return add_one
+    add_others = _add_square(features - 1)
+
+    @inlined
+    def add_all(
+        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, columns: Any, weights: Any
+    ) -> Any:
+        others = add_others(states[2:], values, rows, are_there, numbers, place + 2 * columns, columns, weights[1:])
+        return add_one(states, values, rows, are_there, numbers, place, columns, weights) + others
+
+    return add_all
+
+
+@inlined
+def _converted(values: Any, unit: Any) -> Any:
+    return convert(values[0], unit), convert(values[1], unit), convert(values[2], unit), convert(values[3], unit)
+
+
+def _add_columns(features: int, items: int) -> Any:
+    """The function that adds the responses of four rows of so many columns to the states of so many features."""
+    add_square = _add_square(features)
+
+    @inlined
+    def add_four(
+        states: Any,
+        values: Any,
+        rows: Any,
+        are_there: Any,
+        numbers: Any,
+        place: Any,
+        columns: Any,
+        weights: Any,
+        unit: Any,
+    ) -> Any:
+        a, b, c, d = values
+        numbers_of_rows = _converted(a, unit), _converted(b, unit), _converted(c, unit), _converted(d, unit)
+        return add_square(states, numbers_of_rows, rows, are_there, numbers, place, columns, weights)
+
+    if items == 4:
+        return add_four
+    half = items // 2
+    add_half = _add_columns(features, half)
+
+    @inlined
+    def add_both(
+        states: Any,
+        values: Any,
+        rows: Any,
+        are_there: Any,
+        numbers: Any,
+        place: Any,
+        columns: Any,
+        weights: Any,
+        unit: Any,
+    ) -> Any:
+        a, b, c, d = values
+        left, right = (a[:half], b[:half], c[:half], d[:half]), (a[half:], b[half:], c[half:], d[half:])
+        states = add_half(states, left, rows, are_there, numbers, place, columns, weights, unit)
+        return add_half(states, right, rows, are_there, numbers, place + half, columns, weights, unit)
+
+    return add_both
+
+
 def _by_columns(features: int, number: Any, items: int) -> Any:
     """How a block visits a band of a map in place, where only the centre of the kernel counts; `items` side by side.
 
     More than one item only if the kernel has but one tap, and if rows begin at multiples of 16 bytes.
     """
-    group, weights_of = _group(features), _weights_of(features, number)
+    group, weights_at = _group(features), _weights(features, number)
     begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
-    load: Any = {16: load_sixteen, 4: load_four}.get(items)
-
-    def absorber(count: int) -> Any:
-        """The function that absorbs so many columns of four rows into the states."""
-
-        @inlined
-        def absorb_column(
-            states: Any,
-            values: Any,
-            weights: Any,
-            are_there: Any,
-            numbers: Any,
-            row: Any,
-            column: Any,
-            layout: Any,
-            sizes: Any,
-            feature: Any,
-            unit: Any,
-        ) -> Any:
-            a, b, c, d = values
-            values = convert(a[0], unit), convert(b[0], unit), convert(c[0], unit), convert(d[0], unit)
-            responses = _begin(begin_all, numbers, row, column, layout, sizes, feature, unit)
-            return add_all(states, absorb_all(responses, values, weights), are_there)
-
-        if count == 1:
-            return absorb_column
-        half = count // 2
-        absorb_half = absorber(half)
-
-        @inlined
-        def absorb_columns(
-            states: Any,
-            values: Any,
-            weights: Any,
-            are_there: Any,
-            numbers: Any,
-            row: Any,
-            column: Any,
-            layout: Any,
-            sizes: Any,
-            feature: Any,
-            unit: Any,
-        ) -> Any:
-            a, b, c, d = values
-            left, right = (a[:half], b[:half], c[:half], d[:half]), (a[half:], b[half:], c[half:], d[half:])
-            states = absorb_half(states, left, weights, are_there, numbers, row, column, layout, sizes, feature, unit)
-            return absorb_half(
-                states, right, weights, are_there, numbers, row, column + half, layout, sizes, feature, unit
-            )
-
-        return absorb_columns
-
-    absorb_group = absorber(items)
+    load = {16: load_sixteen, 4: load_four}.get(items)
+    add_columns = _add_columns(features, items) if items > 1 else None
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def visit(
@@ -389,24 +428,23 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
         end = min((band + 1) * sizes.band, layout.rows) if first_row < down else 0  # the last lanes may have no row
         weight = first_feature * sizes.taps
         states = nothing(unit - unit)
-        for group in range(first_group, groups, across):
-            column = group * items
+        for index in range(first_group, groups, across):
+            column = index * items
+            place = sizes.tables + first_feature * 2 * layout.columns + column
             for row in range(band * sizes.band + first_row * ROWS, end, down * ROWS):
                 are_there = row < end, row + 1 < end, row + 2 < end, row + 3 < end
+                rows = _rows_from(row, unit)
                 # Beyond the last row it is the last one again: no branch stands between the loads.
-                last = layout.rows - 1
                 a = image + row * layout.row_stride + column * layout.column_stride
-                b = a + (min(row + 1, last) - row) * layout.row_stride
-                c = a + (min(row + 2, last) - row) * layout.row_stride
-                d = a + (min(row + 3, last) - row) * layout.row_stride
+                b = a + layout.row_stride if are_there[1] else a
+                c = b + layout.row_stride if are_there[2] else b
+                d = c + layout.row_stride if are_there[3] else c
                 if items > 1:
                     values = load(images, a), load(images, b), load(images, c), load(images, d)
-                    weights = weights_of(numbers, weight)
-                    states = absorb_group(
-                        *(states, values, weights, are_there, numbers, row, column, layout, sizes, first_feature, unit)
-                    )
+                    weights = weights_at(numbers, weight)
+                    states = add_columns(states, values, rows, are_there, numbers, place, layout.columns, weights, unit)
                 else:
-                    responses = _begin(begin_all, numbers, row, column, layout, sizes, first_feature, unit)
+                    responses = begin_all(numbers, (place, place, place, place), layout.columns, rows)
                     for tap in range(sizes.taps):
                         further = _item(program, tap) * sizes.channel_stride
                         values = (
@@ -415,7 +453,7 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
                             convert(_item(images, c + further), unit),
                             convert(_item(images, d + further), unit),
                         )
-                        responses = absorb_all(responses, values, weights_of(numbers, weight + tap * features))
+                        responses = absorb_all(responses, values, weights_at(numbers, weight + tap * features))
                     states = add_all(states, responses, are_there)
         return states
 
@@ -542,6 +580,10 @@ def _program(taps: Any, kernel: tuple[int, int]) -> tuple[list[int], Any, int]:
     return [*map(int, flat), *(number for run in runs for number in run[:2])], taps, len(parts)
 
 
+def _whole_groups(numbers: NDArray[Any]) -> NDArray[Any]:
+    return np.pad(numbers, (0, -numbers.nbytes % GROUP // numbers.itemsize))
+
+
 def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: int, dtype: Any) -> Plan:
     """The plan for maps of this shape, whose pixels are absorbed as `dtype`, on the current device."""
     weight = trimmed(weight)
@@ -559,7 +601,7 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     tables = np.zeros((len(constant), padded, 2, width))
     tables[:, :count, 0], tables[:, :count, 1] = constant, slope
     in_blocks = weights.reshape(-1, features, len(taps)).swapaxes(1, 2)
-    numbers = [array.reshape(-1).astype(dtype) for array in (in_blocks, tables, readout, offset)]
+    numbers = [_whole_groups(array.reshape(-1).astype(dtype)) for array in (in_blocks, tables, readout, offset)]
     starts = np.cumsum([array.size for array in numbers]).tolist()
     border = border_rows(kernel[0], height)
     sizes = Sizes(channels, 0, count, padded, len(offset), len(taps), parts, 0, 0, border, *starts[:3])
