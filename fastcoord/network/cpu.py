@@ -260,7 +260,7 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     """The plan for maps of this shape, whose pixels are absorbed as `dtype`."""
     weight = trimmed(weight)
     count, _, kernel_height, kernel_width = weight.shape
-    features = group_of(count, dtype)
+    features = group_of(count, most_features(dtype))
     above, aside = kernel_height // 2, kernel_width // 2
     channels = weight.shape[1] - 2
     image_weight = weight[:, :channels]
@@ -277,6 +277,11 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
         taps @ np.array([plane, pitch, 1], np.int64),
         *(tables, weights, readout.astype(dtype), offset.astype(dtype)),
     )
+
+
+def most_features(dtype: Any) -> int:
+    """How many features at a time the registers have room for."""
+    return 4 if dtype == np.float32 else 2
 
 
 def packed(weight: Any, taps: Any, features: int, dtype: Any) -> NDArray[Any]:

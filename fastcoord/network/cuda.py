@@ -1,6 +1,6 @@
 """Who visits which pixel of a network's maps on a GPU.
 
-A task is a band of a map and up to four features, whose responses stay in a lane's registers from the first tap to the
+A task is a band of a map and up to eight features, whose responses stay in a lane's registers from the first tap to the
 ReLU, for four rows of a column. A block works on it. Where a kernel has only its centre, the pixels are read in place,
 16 bytes at a time where rows begin at such multiples. Otherwise a tile of the map and what surrounds it under (a part
 of) the kernel is copied to shared memory, converted and with zeros beyond the border. No feature map is stored: where a
@@ -53,7 +53,9 @@ from fastcoord.network.formula import (
 )
 
 ROWS = 4  # that a lane holds
+MOST = 8  # features at a time; 2 in float64, and where sixteen columns are visited at a time: more do not fit
 THREADS = 256  # at most, in a block
+BLOCKS = 2  # at least, on a multiprocessor: 128 registers a lane
 BAND = 1 << 13  # pixels in a task, about; not measured
 PART = 16  # rows and columns of a kernel under which one tile is visited
 PITCH = WARP + PART - 1  # of a tile
@@ -87,10 +89,15 @@ def _item(array: Any, at: Any) -> Any:
     return array[np.uint64(at)]
 
 
+@inlined
+def _one(array: Any, at: Any) -> Any:
+    return (array[np.uint64(at)],)
+
+
 class _Group(NamedTuple):
     """What is done to so many features at once, for four rows of a column."""
 
-    begin: Any  # (numbers, places, columns, rows): the responses before the first tap
+    begin: Any  # (a, b, c, d, rows): the responses before the first tap, from each row's (constant, slope, …)
     absorb: Any  # (responses, values, weights): the responses after one more tap
     add: Any  # (states, responses, are_there): the (sum, rest, sum, rest, …) after four more pixels
     merge: Any  # (states, states)
@@ -101,14 +108,13 @@ class _Group(NamedTuple):
 @functools.cache
 def _group(features: int) -> _Group:
     @inlined
-    def begin_one(numbers: Any, places: Any, columns: int, rows: Any) -> Any:
-        a, b, c, d = places
+    def begin_one(a: Any, b: Any, c: Any, d: Any, rows: Any) -> Any:
         return (
             (
-                begin(_item(numbers, a), _item(numbers, a + columns), rows[0]),
-                begin(_item(numbers, b), _item(numbers, b + columns), rows[1]),
-                begin(_item(numbers, c), _item(numbers, c + columns), rows[2]),
-                begin(_item(numbers, d), _item(numbers, d + columns), rows[3]),
+                begin(a[0], a[1], rows[0]),
+                begin(b[0], b[1], rows[1]),
+                begin(c[0], c[1], rows[2]),
+                begin(d[0], d[1], rows[3]),
             ),
         )
 
@@ -148,11 +154,8 @@ def _group(features: int) -> _Group:
     begin_others, absorb_others, add_others, merge_others, nothing_others, keep_others = _group(features - 1)
 
     @inlined
-    def begin_all(numbers: Any, places: Any, columns: int, rows: Any) -> Any:
-        a, b, c, d = places
-        further = 2 * columns
-        others = begin_others(numbers, (a + further, b + further, c + further, d + further), columns, rows)
-        return begin_one(numbers, places, columns, rows) + others
+    def begin_all(a: Any, b: Any, c: Any, d: Any, rows: Any) -> Any:
+        return begin_one(a, b, c, d, rows) + begin_others(a[2:], b[2:], c[2:], d[2:], rows)
 
     @inlined
     def absorb_all(responses: Any, values: Any, weights: Any) -> Any:
@@ -178,19 +181,21 @@ def _group(features: int) -> _Group:
     return _Group(begin_all, absorb_all, add_all, merge_all, nothing_all, keep_all)
 
 
-def _weights(features: int, number: Any) -> Any:
-    """The function that reads the weights of one tap: 16 bytes at a time, if they are whole groups of these."""
+def _several(count: int, number: Any) -> Any:
+    """The function that reads so many numbers: 16 bytes at a time, if they are whole groups of these."""
     items = GROUP // number().itemsize
-    step = 1 if features % items else items
-    load = {1: lambda numbers, at: (_item(numbers, at),), 2: load_two, 4: load_four}[step]
-    load_some = inlined(load) if step == 1 else load
-    if features == step:
-        return load_some
-    load_others = _weights(features - step, number)
+    return _steps(count // items, items) if count % items == 0 else _steps(count, 1)
+
+
+def _steps(count: int, items: int) -> Any:
+    load = {1: _one, 2: load_two, 4: load_four}[items]
+    if count == 1:
+        return load
+    load_others = _steps(count - 1, items)
 
     @inlined
     def load_all(numbers: Any, at: Any) -> Any:
-        return load_some(numbers, at) + load_others(numbers, at + step)
+        return load(numbers, at) + load_others(numbers, at + items)
 
     return load_all
 
@@ -217,13 +222,14 @@ def _rows_from(row: Any, unit: Any) -> Any:
 def _table(row: Any, column: Any, layout: Any, sizes: Any, feature: Any) -> Any:
     """Where the tables say what a feature begins with in a row (of the last one, if there is none) and a column."""
     of_row = row_class(min(row, layout.rows - 1), layout.rows, sizes.border)
-    return sizes.tables + (of_row * sizes.padded + feature) * 2 * layout.columns + column
+    return sizes.tables + ((of_row * layout.columns + column) * sizes.padded + feature) * 2
 
 
 def _by_tiles(features: int, number: Any) -> Any:
     """How a block visits a band of a map, through copies of its tiles in shared memory."""
-    group, weights_at = _group(features), _weights(features, number)
+    group, weights_at = _group(features), _several(features, number)
     begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
+    tables_at = _several(2 * features, number)
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def visit(
@@ -249,13 +255,14 @@ def _by_tiles(features: int, number: Any) -> Any:
             tile_row: Any = np.int64(np.uint32(index) // np.uint32(across))
             top, left = tile_row * height, (index - tile_row * across) * WARP
             row, column = top + warp * ROWS, left + lane
-            a = _table(row, min(column, width - 1), layout, sizes, first_feature)
+            inside = min(column, width - 1)
+            a = tables_at(numbers, _table(row, inside, layout, sizes, first_feature))
             b = c = d = a
             if row < sizes.border or row + ROWS > layout.rows - sizes.border:  # else the four are of one class
-                b = _table(row + 1, min(column, width - 1), layout, sizes, first_feature)
-                c = _table(row + 2, min(column, width - 1), layout, sizes, first_feature)
-                d = _table(row + 3, min(column, width - 1), layout, sizes, first_feature)
-            responses = begin_all(numbers, (a, b, c, d), width, _rows_from(row, unit))
+                b = tables_at(numbers, _table(row + 1, inside, layout, sizes, first_feature))
+                c = tables_at(numbers, _table(row + 2, inside, layout, sizes, first_feature))
+                d = tables_at(numbers, _table(row + 3, inside, layout, sizes, first_feature))
+            responses = begin_all(a, b, c, d, _rows_from(row, unit))
             weight = first_feature * sizes.taps
             for part in range(sizes.parts):
                 at = part * OF_PART
@@ -266,22 +273,18 @@ def _by_tiles(features: int, number: Any) -> Any:
                 has_left = first_column >= 0 and first_column < width
                 has_right = first_column + WARP >= 0 and first_column + WARP < width
                 is_right = lane + WARP < columns
-                first += first_column * layout.column_stride
-                further = WARP * layout.column_stride
+                there = first + (first_row + warp) * layout.row_stride + first_column * layout.column_stride
+                further, below = WARP * layout.column_stride, warps * layout.row_stride
                 cuda.syncthreads()  # until then another warp may be reading the tile before
                 for y in range(warp, rows, warps):
-                    from_row = first_row + y
-                    is_row = from_row >= 0 and from_row < layout.rows
-                    there = first + from_row * layout.row_stride
-                    value = zero
-                    if is_row and has_left:
-                        value = convert(_item(images, there), unit)
-                    tile[np.uint64(y * PITCH + lane)] = value
+                    is_row = y >= -first_row and y < layout.rows - first_row
+                    # Beyond the map it is some pixel of the map: no branch stands between the loads.
+                    value = convert(_item(images, there if is_row and has_left else image), unit)
+                    tile[np.uint64(y * PITCH + lane)] = value if is_row and has_left else zero
+                    value = convert(_item(images, there + further if is_row and has_right else image), unit)
                     if is_right:
-                        value = zero
-                        if is_row and has_right:
-                            value = convert(_item(images, there + further), unit)
-                        tile[np.uint64(y * PITCH + WARP + lane)] = value
+                        tile[np.uint64(y * PITCH + WARP + lane)] = value if is_row and has_right else zero
+                    there += below
                 cuda.syncthreads()  # until then the tile is not all written
                 for run in range(_item(program, at + 5), _item(program, at + 6), 2):
                     under = here + _item(program, run)
@@ -321,10 +324,16 @@ def _add_square(features: int) -> Any:
 
     @inlined
     def add_one(
-        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, columns: Any, weights: Any
+        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, apart: Any, weights: Any
     ) -> Any:
-        # the coordinates' slope is that of every column: no tap of theirs beside the centre leaves the map
-        constants, slope, weight = load_four(numbers, place), _item(numbers, place + columns), weights[0]
+        constants = (
+            _item(numbers, place),
+            _item(numbers, place + apart),
+            _item(numbers, place + 2 * apart),
+            _item(numbers, place + 3 * apart),
+        )
+        # that of every column: no tap of the coordinates' leaves the map
+        slope, weight = _item(numbers, place + 1), weights[0]
         sums = (
             _sum_columns(constants, slope, rows[0], values[0], weight),
             _sum_columns(constants, slope, rows[1], values[1], weight),
@@ -339,10 +348,10 @@ def _add_square(features: int) -> Any:
 
     @inlined
     def add_all(
-        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, columns: Any, weights: Any
+        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, apart: Any, weights: Any
     ) -> Any:
-        others = add_others(states[2:], values, rows, are_there, numbers, place + 2 * columns, columns, weights[1:])
-        return add_one(states, values, rows, are_there, numbers, place, columns, weights) + others
+        others = add_others(states[2:], values, rows, are_there, numbers, place + 2, apart, weights[1:])
+        return add_one(states, values, rows, are_there, numbers, place, apart, weights) + others
 
     return add_all
 
@@ -364,13 +373,13 @@ def _add_columns(features: int, items: int) -> Any:
         are_there: Any,
         numbers: Any,
         place: Any,
-        columns: Any,
+        apart: Any,
         weights: Any,
         unit: Any,
     ) -> Any:
         a, b, c, d = values
         numbers_of_rows = _converted(a, unit), _converted(b, unit), _converted(c, unit), _converted(d, unit)
-        return add_square(states, numbers_of_rows, rows, are_there, numbers, place, columns, weights)
+        return add_square(states, numbers_of_rows, rows, are_there, numbers, place, apart, weights)
 
     if items == 4:
         return add_four
@@ -385,14 +394,14 @@ def _add_columns(features: int, items: int) -> Any:
         are_there: Any,
         numbers: Any,
         place: Any,
-        columns: Any,
+        apart: Any,
         weights: Any,
         unit: Any,
     ) -> Any:
         a, b, c, d = values
         left, right = (a[:half], b[:half], c[:half], d[:half]), (a[half:], b[half:], c[half:], d[half:])
-        states = add_half(states, left, rows, are_there, numbers, place, columns, weights, unit)
-        return add_half(states, right, rows, are_there, numbers, place + half, columns, weights, unit)
+        states = add_half(states, left, rows, are_there, numbers, place, apart, weights, unit)
+        return add_half(states, right, rows, are_there, numbers, place + half * apart, apart, weights, unit)
 
     return add_both
 
@@ -402,10 +411,11 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
 
     More than one item only if the kernel has but one tap, and if rows begin at multiples of 16 bytes.
     """
-    group, weights_at = _group(features), _weights(features, number)
+    group, weights_at = _group(features), _several(features, number)
     begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
-    load = {16: load_sixteen, 4: load_four}.get(items)
-    add_columns = _add_columns(features, items) if items > 1 else None
+    tables_at = _several(2 * features, number)
+    load: Any = {16: load_sixteen, 4: load_four}.get(items)
+    add_columns: Any = _add_columns(features, items) if items > 1 else None
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def visit(
@@ -430,7 +440,7 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
         states = nothing(unit - unit)
         for index in range(first_group, groups, across):
             column = index * items
-            place = sizes.tables + first_feature * 2 * layout.columns + column
+            place, apart = _table(0, column, layout, sizes, first_feature), 2 * sizes.padded
             for row in range(band * sizes.band + first_row * ROWS, end, down * ROWS):
                 are_there = row < end, row + 1 < end, row + 2 < end, row + 3 < end
                 rows = _rows_from(row, unit)
@@ -442,9 +452,10 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
                 if items > 1:
                     values = load(images, a), load(images, b), load(images, c), load(images, d)
                     weights = weights_at(numbers, weight)
-                    states = add_columns(states, values, rows, are_there, numbers, place, layout.columns, weights, unit)
+                    states = add_columns(states, values, rows, are_there, numbers, place, apart, weights, unit)
                 else:
-                    responses = begin_all(numbers, (place, place, place, place), layout.columns, rows)
+                    table = tables_at(numbers, place)
+                    responses = begin_all(table, table, table, table, rows)
                     for tap in range(sizes.taps):
                         further = _item(program, tap) * sizes.channel_stride
                         values = (
@@ -491,7 +502,7 @@ def network_kernel(features: int, number: Any, items: int, has_tasks: bool) -> A
     merged_in_block = block_merge(group.merge)
     length = 2 * features
 
-    @cuda.jit  # type: ignore[untyped-decorator]
+    @cuda.jit(launch_bounds=(THREADS, BLOCKS))  # type: ignore[untyped-decorator]
     def respond(
         images: Any, layout: Any, sizes: Any, first_map: int, numbers: Any, program: Any, target: Any, unit: Any
     ) -> None:
@@ -588,18 +599,19 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     """The plan for maps of this shape, whose pixels are absorbed as `dtype`, on the current device."""
     weight = trimmed(weight)
     count, channels, kernel = weight.shape[0], weight.shape[1] - 2, weight.shape[2:]
-    features = group_of(count, dtype)
+    is_centre = kernel == (1, 1)
+    most = 2 if dtype == np.float64 or (is_centre and len(taps) == 1) else MOST
+    features = group_of(count, most)
     padded = -(-count // features) * features
     taps = np.argwhere((weight[:, :channels] != 0).any(axis=0))
-    is_centre = kernel == (1, 1)
     program, parts = taps[:, 0].tolist(), 0
     if not is_centre:
         program, taps, parts = _program(taps, kernel)
     weights = np.zeros((padded, len(taps)))
     weights[:count] = weight[:, taps[:, 0], taps[:, 1], taps[:, 2]]
     constant, slope = coordinate_tables(weight, bias, height, width)
-    tables = np.zeros((len(constant), padded, 2, width))
-    tables[:, :count, 0], tables[:, :count, 1] = constant, slope
+    tables = np.zeros((len(constant), width, padded, 2))
+    tables[:, :, :count] = np.stack([constant, slope], axis=-1).swapaxes(1, 2)
     in_blocks = weights.reshape(-1, features, len(taps)).swapaxes(1, 2)
     numbers = [_whole_groups(array.reshape(-1).astype(dtype)) for array in (in_blocks, tables, readout, offset)]
     starts = np.cumsum([array.size for array in numbers]).tolist()

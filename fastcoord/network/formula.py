@@ -26,9 +26,8 @@ def number_type(dtype: Any) -> Any:
 # ---- Once a network and a shape of maps ------------------------------------------------------------------------------
 
 
-def group_of(count: int, dtype: Any) -> int:
+def group_of(count: int, most: int) -> int:
     """How many of `count` features are computed at a time: what leaves the fewest places empty, else the most."""
-    most = 4 if dtype == np.float32 else 2  # float64 takes two registers: four features would not fit
     return min(range(1, most + 1), key=lambda group: (-(-count // group) * group, -group))
 
 

@@ -17,7 +17,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, load_first, memory, store, store_first
 from fastcoord._vector import convert, lane_merge, lane_numbers, like, out_of_line, select, splat
-from fastcoord.network.cpu import fill_adjacent, fill_scattered, in_lanes, packed
+from fastcoord.network.cpu import fill_adjacent, fill_scattered, in_lanes, most_features, packed
 from fastcoord.network.formula import (
     absorb,
     add,
@@ -448,7 +448,7 @@ def vjp(
     dtype = of_pixels.dtype
     height, width, count = maps.height, maps.width, maps.count // channels
     features_in_all, _, kernel_height, kernel_width = weight.shape
-    features = group_of(features_in_all, dtype)
+    features = group_of(features_in_all, most_features(dtype))
     padded = -(-features_in_all // features) * features
     above, aside = kernel_height // 2, kernel_width // 2
     tiles = -(-width // LANES)
