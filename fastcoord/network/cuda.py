@@ -599,11 +599,11 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     """The plan for maps of this shape, whose pixels are absorbed as `dtype`, on the current device."""
     weight = trimmed(weight)
     count, channels, kernel = weight.shape[0], weight.shape[1] - 2, weight.shape[2:]
+    taps = np.argwhere((weight[:, :channels] != 0).any(axis=0))
     is_centre = kernel == (1, 1)
     most = 2 if dtype == np.float64 or (is_centre and len(taps) == 1) else MOST
     features = group_of(count, most)
     padded = -(-count // features) * features
-    taps = np.argwhere((weight[:, :channels] != 0).any(axis=0))
     program, parts = taps[:, 0].tolist(), 0
     if not is_centre:
         program, taps, parts = _program(taps, kernel)
