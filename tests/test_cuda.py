@@ -35,7 +35,7 @@ _LARGER = {
     ),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
-    "CoordNet.taps": ("type float32, patches", "layout crop, wide"),
+    "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders

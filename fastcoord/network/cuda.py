@@ -247,7 +247,7 @@ def _by_tiles(features: int, number: Any) -> Any:
         lane, warp, warps = cuda.threadIdx.x % WARP, cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP
         height, width = warps * ROWS, layout.columns
         across = (width + WARP - 1) // WARP
-        down = (layout.rows + height - 1) // height
+        down: Any = np.int64(np.uint32(layout.rows + height - 1) // np.uint32(height))
         here = warp * ROWS * PITCH + lane
         zero = unit - unit
         states = nothing(zero)
@@ -276,7 +276,8 @@ def _by_tiles(features: int, number: Any) -> Any:
                 there = first + (first_row + warp) * layout.row_stride + first_column * layout.column_stride
                 further, below = WARP * layout.column_stride, warps * layout.row_stride
                 cuda.syncthreads()  # until then another warp may be reading the tile before
-                for y in range(warp, rows, warps):
+                y = warp
+                while y < rows:  # a range's length, where its step is no constant, is a division that calls a routine
                     is_row = y >= -first_row and y < layout.rows - first_row
                     # Beyond the map it is some pixel of the map: no branch stands between the loads.
                     value = convert(_item(images, there if is_row and has_left else image), unit)
@@ -284,6 +285,7 @@ def _by_tiles(features: int, number: Any) -> Any:
                     value = convert(_item(images, there + further if is_row and has_right else image), unit)
                     if is_right:
                         tile[np.uint64(y * PITCH + WARP + lane)] = value if is_row and has_right else zero
+                    y += warps
                     there += below
                 cuda.syncthreads()  # until then the tile is not all written
                 for run in range(_item(program, at + 5), _item(program, at + 6), 2):
@@ -438,10 +440,12 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
         end = min((band + 1) * sizes.band, layout.rows) if first_row < down else 0  # the last lanes may have no row
         weight = first_feature * sizes.taps
         states = nothing(unit - unit)
-        for index in range(first_group, groups, across):
+        index = first_group
+        while index < groups:
             column = index * items
             place, apart = _table(0, column, layout, sizes, first_feature), 2 * sizes.padded
-            for row in range(band * sizes.band + first_row * ROWS, end, down * ROWS):
+            row = band * sizes.band + first_row * ROWS
+            while row < end:
                 are_there = row < end, row + 1 < end, row + 2 < end, row + 3 < end
                 rows = _rows_from(row, unit)
                 # Beyond the last row it is the last one again: no branch stands between the loads.
@@ -466,6 +470,8 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
                         )
                         responses = absorb_all(responses, values, weights_at(numbers, weight + tap * features))
                     states = add_all(states, responses, are_there)
+                row += down * ROWS
+            index += across
         return states
 
     return visit
@@ -537,7 +543,8 @@ def readout_kernel(partial: Any, sizes: Any, numbers: Any, out: Any, unit: Any) 
     lane, warp, warps = cuda.threadIdx.x % WARP, cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP
     i = cuda.blockIdx.x
     first = i * sizes.bands * sizes.padded * 2
-    for k in range(warp, sizes.features, warps):
+    k = warp
+    while k < sizes.features:
         state = unit - unit, unit - unit
         for band in range(lane, sizes.bands, WARP):
             at = first + 2 * (band * sizes.padded + k)
@@ -546,6 +553,7 @@ def readout_kernel(partial: Any, sizes: Any, numbers: Any, out: Any, unit: Any) 
         if lane == 0:
             partial[np.uint64(first + 2 * k)] = state[0]
             partial[np.uint64(first + 2 * k + 1)] = state[1]
+        k += warps
     cuda.syncthreads()  # until then the merged sums are not all written
     _read_out(partial, first, numbers, sizes, out, i, cuda.threadIdx.x, cuda.blockDim.x, unit)
 
@@ -612,7 +620,7 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     constant, slope = coordinate_tables(weight, bias, height, width)
     tables = np.zeros((len(constant), width, padded, 2))
     tables[:, :, :count] = np.stack([constant, slope], axis=-1).swapaxes(1, 2)
-    in_blocks = weights.reshape(-1, features, len(taps)).swapaxes(1, 2)
+    in_blocks = weights.reshape(padded // features, features, len(taps)).swapaxes(1, 2)
     numbers = [_whole_groups(array.reshape(-1).astype(dtype)) for array in (in_blocks, tables, readout, offset)]
     starts = np.cumsum([array.size for array in numbers]).tolist()
     border = border_rows(kernel[0], height)
