@@ -11,6 +11,7 @@ from numba.np.numpy_support import from_dtype
 import fastcoord as fc
 from fastcoord import _launch
 from fastcoord.network import cuda as network
+from fastcoord.network.plan_cuda import Sizes
 from tests.cases import dense, one_hot
 from tests.test_cuda import LAYOUT, Foreign, needs_compiler
 from tests.test_network import assert_agrees, case_of, inner_points, squares
@@ -24,7 +25,14 @@ _SHAPES = [
     *((5, 2, 3, 3, 5, 17), (7, 3, 1, 1, 6, 33), (8, 1, 3, 3, 13, 20), (4, 1, 1, 5, 3, 40), (3, 2, 5, 1, 9, 15)),
     *((2, 1, 9, 9, 4, 5), (1, 2, 7, 5, 2, 3), (6, 1, 5, 5, 5, 5), (2, 4, 1, 1, 17, 31), (2, 1, 1, 1, 35, 16)),
     # kernels of several parts; features of several groups, some of them filled up; columns that begin at 16 bytes
-    *((2, 1, 19, 17, 20, 40), (11, 1, 3, 3, 6, 7), (17, 2, 1, 1, 5, 4), (3, 1, 1, 1, 9, 32), (4, 1, 1, 1, 2, 4)),
+    *(
+        (2, 1, 17, 17, 3, 4),
+        (1, 1, 3, 21, 6, 35),
+        (11, 1, 3, 3, 6, 7),
+        (17, 2, 1, 1, 5, 4),
+        (3, 1, 1, 1, 9, 32),
+        (4, 1, 1, 1, 2, 4),
+    ),
 ]
 
 
@@ -198,9 +206,17 @@ def test_errors_name_the_argument():
         random_network(2, 3)(image)
 
 
+@in_simulator
+def test_gradients_have_no_kernel_and_say_what_to_do():
+    net, image, grad = random_network(2, 1), np.zeros((4, 5), np.float32), np.zeros(2, np.float32)
+    for name, arguments in (("images", (grad, Foreign(image))), ("grad", (Foreign(grad), image))):
+        with pytest.raises(TypeError, match=rf"{name}: expected an array on the CPU.*got one on a GPU.*copy_to_host"):
+            net.vjp(*arguments)
+
+
 # The machine code
 
-SIZES = types.NamedUniTuple(types.int64, len(network.Sizes._fields), network.Sizes)
+SIZES = types.NamedUniTuple(types.int64, len(Sizes._fields), Sizes)
 
 
 def arrays(*dtypes):

@@ -185,18 +185,18 @@ class CoordNet:
         ----------
         images : array (..., C, H, W), or (..., H, W) where C is 1
             bool, (u)int8, (u)int16, int32, int64, float32 or float64, with any strides: it is read in place (but copied
-            if its strides are no whole elements). Not modified. Where the network has one image channel there is no
+            if its strides are no whole elements), on the CPU or on a GPU. Not modified. Where the network has one image channel there is no
             channel axis: one of length 1 counts as part of the batch.
         axes : two ints
             Which axes are height and width; (1, 2) for NHWC. Of the remaining axes, in their order, the last is the
             channels, where C is not 1, and the others are the batch.
         out : array
-            Where to write: an array as this function would return, sharing no memory with `images`.
+            Where to write: an array as this function would return, sharing no memory with `images`; on a GPU contiguous.
 
         Returns
         -------
         array (..., M)
-            float32; float64 for float64 images.
+            float32; float64 for float64 images. Of the library of `images` and on its device.
 
         Raises
         ------
@@ -208,7 +208,10 @@ class CoordNet:
         Notes
         -----
         Source: F. Piekniewski, "Autopsy of a deep learning paper", 2018. The sums keep what rounding takes from them.
-        The bits of a result do not depend on the number of threads.
+        The bits of a result do not depend on the number of threads; on a GPU they repeat.
+
+        The first call for a shape of maps on a GPU copies the network's tables there and waits for that; other calls do
+        not wait. The CUDA kernels are proven in a simulator and as machine code, and have not run on a GPU.
 
         Examples
         --------
@@ -254,7 +257,7 @@ class CoordNet:
         grad : array (..., M)
             The gradient with respect to the outputs; real numbers.
         images : array (..., C, H, W), or (..., H, W) where C is 1
-            As for the network itself. Not modified.
+            As for the network itself, but on the CPU. Not modified.
         axes : two ints
             Which axes are height and width, as for the network itself.
 
@@ -267,7 +270,7 @@ class CoordNet:
         Raises
         ------
         TypeError
-            If the type of an array or of `axes` is none of these.
+            If the type of an array or of `axes` is none of these, or an array is on a GPU: there is no CUDA kernel yet.
         ValueError
             If the shapes do not fit.
 
@@ -284,8 +287,12 @@ class CoordNet:
         >>> fc.CoordNet.onehot_decoder(4, 6).vjp([1, 0], image).images[2]
         array([ 0.,  0.,  0., -6.,  0.,  0.], dtype=float32)
         """
-        if is_on_gpu(images):
-            raise TypeError("images: expected an array on the CPU; CoordNet has no CUDA kernel yet, got one on a GPU")
+        for name, array in (("grad", grad), ("images", images)):
+            if is_on_gpu(array):
+                raise TypeError(
+                    f"{name}: expected an array on the CPU, as CoordNet.vjp has no CUDA kernel; got one on a GPU, "
+                    "which PyTorch's .cpu(), CuPy's .get() and Numba's .copy_to_host() copy to the CPU"
+                )
         images = pixel_array("images", images)
         read, batch = self._read(images, axes)
         wanted = (*batch, len(self.offset))

@@ -9,7 +9,7 @@ map is one task, its block reads out the sums; otherwise it leaves them, and a s
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cuda
@@ -29,207 +29,34 @@ from fastcoord._launch import (
     layouts,
     load_four,
     load_sixteen,
-    load_two,
     made_or_given,
     require_cuda,
     require_int32,
     warp_merge,
     words,
 )
-from fastcoord._vector import convert, like, select
-from fastcoord.network.formula import (
-    absorb,
-    add,
-    begin,
-    border_rows,
-    coordinate_tables,
-    finish,
-    group_of,
-    merge,
-    read_out,
-    rectify,
-    row_class,
-    trimmed,
-)
+from fastcoord._vector import convert
+from fastcoord.network.formula import finish, merge, read_out
+from fastcoord.network.lane import column_adder, group_of_features, item, rows_from, several, table_at
+from fastcoord.network.plan_cuda import OF_PART, PART, PITCH, Plan, plan
+
+__all__ = ["network", "plan", "seen"]
 
 ROWS = 4  # that a lane holds
-MOST = 8  # features at a time; 2 in float64, and where sixteen columns are visited at a time: more do not fit
 THREADS = 256  # at most, in a block
 BLOCKS = 2  # at least, on a multiprocessor: 128 registers a lane
 BAND = 1 << 13  # pixels in a task, about; not measured
-PART = 16  # rows and columns of a kernel under which one tile is visited
-PITCH = WARP + PART - 1  # of a tile
 TILE = (THREADS // WARP * ROWS + PART - 1) * PITCH
-OF_PART = 7  # numbers that describe a part of the kernel
-
-
-class Sizes(NamedTuple):
-    """The numbers of a network and of how it is divided, for a kernel."""
-
-    channels: int
-    channel_stride: int  # in elements
-    features: int
-    padded: int  # features, with those that fill up the last group
-    outputs: int
-    taps: int
-    parts: int
-    bands: int  # of a map
-    band: int  # tiles, or rows where a kernel has only its centre, in a band
-    border: int  # rows with a class of their own, at each end
-    tables: int  # where they begin in the numbers; the weights begin at 0
-    readout: int
-    offset: int
-
-
-# ---- Features in registers: tuples, of which each function calls itself for the next member --------------------------
-
-
-@inlined
-def _item(array: Any, at: Any) -> Any:
-    return array[np.uint64(at)]
-
-
-@inlined
-def _one(array: Any, at: Any) -> Any:
-    return (array[np.uint64(at)],)
-
-
-class _Group(NamedTuple):
-    """What is done to so many features at once, for four rows of a column."""
-
-    begin: Any  # (a, b, c, d, rows): the responses before the first tap, from each row's (constant, slope, …)
-    absorb: Any  # (responses, values, weights): the responses after one more tap
-    add: Any  # (states, responses, are_there): the (sum, rest, sum, rest, …) after four more pixels
-    merge: Any  # (states, states)
-    nothing: Any  # (zero): the states before any pixel
-    keep: Any  # (states, place, at): write them
-
-
-@functools.cache
-def _group(features: int) -> _Group:
-    @inlined
-    def begin_one(a: Any, b: Any, c: Any, d: Any, rows: Any) -> Any:
-        return (
-            (
-                begin(a[0], a[1], rows[0]),
-                begin(b[0], b[1], rows[1]),
-                begin(c[0], c[1], rows[2]),
-                begin(d[0], d[1], rows[3]),
-            ),
-        )
-
-    @inlined
-    def absorb_one(responses: Any, values: Any, weights: Any) -> Any:
-        a, b, c, d = responses[0]
-        weight = weights[0]
-        return (
-            (
-                absorb(a, values[0], weight),
-                absorb(b, values[1], weight),
-                absorb(c, values[2], weight),
-                absorb(d, values[3], weight),
-            ),
-        )
-
-    @inlined
-    def add_one(states: Any, responses: Any, are_there: Any) -> Any:
-        a, b, c, d = responses[0]
-        return add(states[:2], _sum_there((rectify(a), rectify(b), rectify(c), rectify(d)), are_there))
-
-    @inlined
-    def merge_one(states: Any, others: Any) -> Any:
-        return merge(states[:2], others[:2])
-
-    @inlined
-    def nothing_one(zero: Any) -> Any:
-        return zero, zero
-
-    @inlined
-    def keep_one(states: Any, place: Any, at: int) -> None:
-        place[np.uint64(at)] = states[0]
-        place[np.uint64(at + 1)] = states[1]
-
-    if features == 1:
-        return _Group(begin_one, absorb_one, add_one, merge_one, nothing_one, keep_one)
-    begin_others, absorb_others, add_others, merge_others, nothing_others, keep_others = _group(features - 1)
-
-    @inlined
-    def begin_all(a: Any, b: Any, c: Any, d: Any, rows: Any) -> Any:
-        return begin_one(a, b, c, d, rows) + begin_others(a[2:], b[2:], c[2:], d[2:], rows)
-
-    @inlined
-    def absorb_all(responses: Any, values: Any, weights: Any) -> Any:
-        return absorb_one(responses, values, weights) + absorb_others(responses[1:], values, weights[1:])
-
-    @inlined
-    def add_all(states: Any, responses: Any, are_there: Any) -> Any:
-        return add_one(states, responses, are_there) + add_others(states[2:], responses[1:], are_there)
-
-    @inlined
-    def merge_all(states: Any, others: Any) -> Any:
-        return merge_one(states, others) + merge_others(states[2:], others[2:])
-
-    @inlined
-    def nothing_all(zero: Any) -> Any:
-        return nothing_one(zero) + nothing_others(zero)
-
-    @inlined
-    def keep_all(states: Any, place: Any, at: int) -> None:
-        keep_one(states, place, at)
-        keep_others(states[2:], place, at + 2)
-
-    return _Group(begin_all, absorb_all, add_all, merge_all, nothing_all, keep_all)
-
-
-def _several(count: int, number: Any) -> Any:
-    """The function that reads so many numbers: 16 bytes at a time, if they are whole groups of these."""
-    items = GROUP // number().itemsize
-    return _steps(count // items, items) if count % items == 0 else _steps(count, 1)
-
-
-def _steps(count: int, items: int) -> Any:
-    load = {1: _one, 2: load_two, 4: load_four}[items]
-    if count == 1:
-        return load
-    load_others = _steps(count - 1, items)
-
-    @inlined
-    def load_all(numbers: Any, at: Any) -> Any:
-        return load(numbers, at) + load_others(numbers, at + items)
-
-    return load_all
-
-
-@inlined
-def _sum_there(values: Any, are_there: Any) -> Any:
-    a, b, c, d = values
-    zero = like(a, 0)
-    a, b = select(are_there[0], a, zero), select(are_there[1], b, zero)
-    c, d = select(are_there[2], c, zero), select(are_there[3], d, zero)
-    return (a + b) + (c + d)
 
 
 # ---- Which pixels a lane visits --------------------------------------------------------------------------------------
 
 
-@inlined
-def _rows_from(row: Any, unit: Any) -> Any:
-    first = convert(np.int32(row), unit)
-    return first, first + unit, first + (unit + unit), first + (unit + unit + unit)
-
-
-@inlined
-def _table(row: Any, column: Any, layout: Any, sizes: Any, feature: Any) -> Any:
-    """Where the tables say what a feature begins with in a row (of the last one, if there is none) and a column."""
-    of_row = row_class(min(row, layout.rows - 1), layout.rows, sizes.border)
-    return sizes.tables + ((of_row * layout.columns + column) * sizes.padded + feature) * 2
-
-
 def _by_tiles(features: int, number: Any) -> Any:
     """How a block visits a band of a map, through copies of its tiles in shared memory."""
-    group, weights_at = _group(features), _several(features, number)
+    group, weights_at = group_of_features(features), several(features, number)
     begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
-    tables_at = _several(2 * features, number)
+    tables_at = several(2 * features, number)
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def visit(
@@ -256,19 +83,19 @@ def _by_tiles(features: int, number: Any) -> Any:
             top, left = tile_row * height, (index - tile_row * across) * WARP
             row, column = top + warp * ROWS, left + lane
             inside = min(column, width - 1)
-            a = tables_at(numbers, _table(row, inside, layout, sizes, first_feature))
+            a = tables_at(numbers, table_at(row, inside, layout, sizes, first_feature))
             b = c = d = a
             if row < sizes.border or row + ROWS > layout.rows - sizes.border:  # else the four are of one class
-                b = tables_at(numbers, _table(row + 1, inside, layout, sizes, first_feature))
-                c = tables_at(numbers, _table(row + 2, inside, layout, sizes, first_feature))
-                d = tables_at(numbers, _table(row + 3, inside, layout, sizes, first_feature))
-            responses = begin_all(a, b, c, d, _rows_from(row, unit))
+                b = tables_at(numbers, table_at(row + 1, inside, layout, sizes, first_feature))
+                c = tables_at(numbers, table_at(row + 2, inside, layout, sizes, first_feature))
+                d = tables_at(numbers, table_at(row + 3, inside, layout, sizes, first_feature))
+            responses = begin_all(a, b, c, d, rows_from(row, unit))
             weight = first_feature * sizes.taps
             for part in range(sizes.parts):
                 at = part * OF_PART
-                first = image + _item(program, at) * sizes.channel_stride
-                first_row, first_column = top + _item(program, at + 1), left + _item(program, at + 2) + lane
-                rows, columns = height + _item(program, at + 3) - 1, WARP + _item(program, at + 4) - 1
+                first = image + item(program, at) * sizes.channel_stride
+                first_row, first_column = top + item(program, at + 1), left + item(program, at + 2) + lane
+                rows, columns = height + item(program, at + 3) - 1, WARP + item(program, at + 4) - 1
                 # A row of a tile is less than twice as long as a warp.
                 has_left = first_column >= 0 and first_column < width
                 has_right = first_column + WARP >= 0 and first_column + WARP < width
@@ -280,20 +107,20 @@ def _by_tiles(features: int, number: Any) -> Any:
                 while y < rows:  # a range's length, where its step is no constant, is a division that calls a routine
                     is_row = y >= -first_row and y < layout.rows - first_row
                     # Beyond the map it is some pixel of the map: no branch stands between the loads.
-                    value = convert(_item(images, there if is_row and has_left else image), unit)
+                    value = convert(item(images, there if is_row and has_left else image), unit)
                     tile[np.uint64(y * PITCH + lane)] = value if is_row and has_left else zero
-                    value = convert(_item(images, there + further if is_row and has_right else image), unit)
+                    value = convert(item(images, there + further if is_row and has_right else image), unit)
                     if is_right:
                         tile[np.uint64(y * PITCH + WARP + lane)] = value if is_row and has_right else zero
                     y += warps
                     there += below
                 cuda.syncthreads()  # until then the tile is not all written
-                for run in range(_item(program, at + 5), _item(program, at + 6), 2):
-                    under = here + _item(program, run)
-                    v0, v1, v2 = _item(tile, under), _item(tile, under + PITCH), _item(tile, under + 2 * PITCH)
+                for run in range(item(program, at + 5), item(program, at + 6), 2):
+                    under = here + item(program, run)
+                    v0, v1, v2 = item(tile, under), item(tile, under + PITCH), item(tile, under + 2 * PITCH)
                     under += 3 * PITCH
-                    for _ in range(_item(program, run + 1)):  # down a column of the kernel: three of four values stay
-                        v3 = _item(tile, under)
+                    for _ in range(item(program, run + 1)):  # down a column of the kernel: three of four values stay
+                        v3 = item(tile, under)
                         responses = absorb_all(responses, (v0, v1, v2, v3), weights_at(numbers, weight))
                         v0, v1, v2 = v1, v2, v3
                         under += PITCH
@@ -311,113 +138,16 @@ def _by_tiles(features: int, number: Any) -> Any:
     return visit
 
 
-@inlined
-def _sum_columns(constants: Any, slope: Any, row: Any, values: Any, weight: Any) -> Any:
-    """The responses of four pixels side by side in a row, where one tap is all there is, added up."""
-    a = rectify(absorb(begin(constants[0], slope, row), values[0], weight))
-    b = rectify(absorb(begin(constants[1], slope, row), values[1], weight))
-    c = rectify(absorb(begin(constants[2], slope, row), values[2], weight))
-    d = rectify(absorb(begin(constants[3], slope, row), values[3], weight))
-    return (a + b) + (c + d)
-
-
-def _add_square(features: int) -> Any:
-    """The function that adds the responses of four rows of four columns to the states of so many features."""
-
-    @inlined
-    def add_one(
-        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, apart: Any, weights: Any
-    ) -> Any:
-        constants = (
-            _item(numbers, place),
-            _item(numbers, place + apart),
-            _item(numbers, place + 2 * apart),
-            _item(numbers, place + 3 * apart),
-        )
-        # that of every column: no tap of the coordinates' leaves the map
-        slope, weight = _item(numbers, place + 1), weights[0]
-        sums = (
-            _sum_columns(constants, slope, rows[0], values[0], weight),
-            _sum_columns(constants, slope, rows[1], values[1], weight),
-            _sum_columns(constants, slope, rows[2], values[2], weight),
-            _sum_columns(constants, slope, rows[3], values[3], weight),
-        )
-        return add(states[:2], _sum_there(sums, are_there))
-
-    if features == 1:
-        return add_one
-    add_others = _add_square(features - 1)
-
-    @inlined
-    def add_all(
-        states: Any, values: Any, rows: Any, are_there: Any, numbers: Any, place: Any, apart: Any, weights: Any
-    ) -> Any:
-        others = add_others(states[2:], values, rows, are_there, numbers, place + 2, apart, weights[1:])
-        return add_one(states, values, rows, are_there, numbers, place, apart, weights) + others
-
-    return add_all
-
-
-@inlined
-def _converted(values: Any, unit: Any) -> Any:
-    return convert(values[0], unit), convert(values[1], unit), convert(values[2], unit), convert(values[3], unit)
-
-
-def _add_columns(features: int, items: int) -> Any:
-    """The function that adds the responses of four rows of so many columns to the states of so many features."""
-    add_square = _add_square(features)
-
-    @inlined
-    def add_four(
-        states: Any,
-        values: Any,
-        rows: Any,
-        are_there: Any,
-        numbers: Any,
-        place: Any,
-        apart: Any,
-        weights: Any,
-        unit: Any,
-    ) -> Any:
-        a, b, c, d = values
-        numbers_of_rows = _converted(a, unit), _converted(b, unit), _converted(c, unit), _converted(d, unit)
-        return add_square(states, numbers_of_rows, rows, are_there, numbers, place, apart, weights)
-
-    if items == 4:
-        return add_four
-    half = items // 2
-    add_half = _add_columns(features, half)
-
-    @inlined
-    def add_both(
-        states: Any,
-        values: Any,
-        rows: Any,
-        are_there: Any,
-        numbers: Any,
-        place: Any,
-        apart: Any,
-        weights: Any,
-        unit: Any,
-    ) -> Any:
-        a, b, c, d = values
-        left, right = (a[:half], b[:half], c[:half], d[:half]), (a[half:], b[half:], c[half:], d[half:])
-        states = add_half(states, left, rows, are_there, numbers, place, apart, weights, unit)
-        return add_half(states, right, rows, are_there, numbers, place + half * apart, apart, weights, unit)
-
-    return add_both
-
-
 def _by_columns(features: int, number: Any, items: int) -> Any:
     """How a block visits a band of a map in place, where only the centre of the kernel counts; `items` side by side.
 
     More than one item only if the kernel has but one tap, and if rows begin at multiples of 16 bytes.
     """
-    group, weights_at = _group(features), _several(features, number)
+    group, weights_at = group_of_features(features), several(features, number)
     begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
-    tables_at = _several(2 * features, number)
+    tables_at = several(2 * features, number)
     load: Any = {16: load_sixteen, 4: load_four}.get(items)
-    add_columns: Any = _add_columns(features, items) if items > 1 else None
+    add_columns: Any = column_adder(features, items) if items > 1 else None
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def visit(
@@ -443,11 +173,11 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
         index = first_group
         while index < groups:
             column = index * items
-            place, apart = _table(0, column, layout, sizes, first_feature), 2 * sizes.padded
+            place, apart = table_at(0, column, layout, sizes, first_feature), 2 * sizes.padded
             row = band * sizes.band + first_row * ROWS
             while row < end:
                 are_there = row < end, row + 1 < end, row + 2 < end, row + 3 < end
-                rows = _rows_from(row, unit)
+                rows = rows_from(row, unit)
                 # Beyond the last row it is the last one again: no branch stands between the loads.
                 a = image + row * layout.row_stride + column * layout.column_stride
                 b = a + layout.row_stride if are_there[1] else a
@@ -461,12 +191,12 @@ def _by_columns(features: int, number: Any, items: int) -> Any:
                     table = tables_at(numbers, place)
                     responses = begin_all(table, table, table, table, rows)
                     for tap in range(sizes.taps):
-                        further = _item(program, tap) * sizes.channel_stride
+                        further = item(program, tap) * sizes.channel_stride
                         values = (
-                            convert(_item(images, a + further), unit),
-                            convert(_item(images, b + further), unit),
-                            convert(_item(images, c + further), unit),
-                            convert(_item(images, d + further), unit),
+                            convert(item(images, a + further), unit),
+                            convert(item(images, b + further), unit),
+                            convert(item(images, c + further), unit),
+                            convert(item(images, d + further), unit),
                         )
                         responses = absorb_all(responses, values, weights_at(numbers, weight + tap * features))
                     states = add_all(states, responses, are_there)
@@ -487,10 +217,10 @@ def _read_out(
     """Write the outputs of map i, whose features' (sum, rest) stand from `at` on."""
     m = lane
     while m < sizes.outputs:
-        output = _item(numbers, sizes.offset + m), unit - unit
+        output = item(numbers, sizes.offset + m), unit - unit
         for k in range(sizes.features):
-            state = _item(states, at + 2 * k), _item(states, at + 2 * k + 1)
-            output = read_out(output, state, _item(numbers, sizes.readout + m * sizes.features + k))
+            state = item(states, at + 2 * k), item(states, at + 2 * k + 1)
+            output = read_out(output, state, item(numbers, sizes.readout + m * sizes.features + k))
         out[np.uint64(i * sizes.outputs + m)] = finish(output)
         m += lanes
 
@@ -502,7 +232,7 @@ def network_kernel(features: int, number: Any, items: int, has_tasks: bool) -> A
     `items` are those side by side that are read at once, 0 where a kernel has more than its centre. Where a map has
     several tasks, `target` are their features' sums, otherwise the outputs.
     """
-    group = _group(features)
+    group = group_of_features(features)
     keep = group.keep
     visit = _by_columns(features, number, items) if items else _by_tiles(features, number)
     merged_in_block = block_merge(group.merge)
@@ -548,7 +278,7 @@ def readout_kernel(partial: Any, sizes: Any, numbers: Any, out: Any, unit: Any) 
         state = unit - unit, unit - unit
         for band in range(lane, sizes.bands, WARP):
             at = first + 2 * (band * sizes.padded + k)
-            state = merge(state, (_item(partial, at), _item(partial, at + 1)))
+            state = merge(state, (item(partial, at), item(partial, at + 1)))
         state = _merged_in_warp(state)
         if lane == 0:
             partial[np.uint64(first + 2 * k)] = state[0]
@@ -559,75 +289,6 @@ def readout_kernel(partial: Any, sizes: Any, numbers: Any, out: Any, unit: Any) 
 
 
 # ---- A call ----------------------------------------------------------------------------------------------------------
-
-
-class Plan(NamedTuple):
-    """What a network needs for maps of one shape and number type on one device; made once, and kept by the network."""
-
-    features: int  # at a time
-    is_centre: bool  # whether only the centre of the kernel counts
-    sizes: Sizes  # but for the bands, and for what depends on the memory
-    numbers: Any  # on the device: the weights, the tables, the readout and the offset, as `Sizes` says
-    program: Any  # on the device: what `_program` gives, or the channel of each tap where only the centre counts
-
-
-def _program(taps: Any, kernel: tuple[int, int]) -> tuple[list[int], Any, int]:
-    """The parts of the kernel, then their runs; the taps in the order in which they are visited; the number of parts.
-
-    A part is (channel, first row and column of its taps from the centre, rows and columns, first and last run); a run
-    of taps down a column is (where its first stands in a tile, taps).
-    """
-    within = (*(taps[:, 1:] // PART).T, taps[:, 0])
-    order = np.lexsort((taps[:, 1], taps[:, 2], *within))
-    taps = taps[order]
-    key = np.stack([taps[:, 0], taps[:, 1] // PART, taps[:, 2] // PART], axis=1)
-    parts: list[Any] = []
-    runs: list[Any] = []
-    for channel, i, j in dict.fromkeys(map(tuple, key.tolist())):
-        some = taps[(key == (channel, i, j)).all(axis=1), 1:]
-        low, high = some.min(axis=0), some.max(axis=0) + 1
-        begin = len(runs)
-        for row, column in (some - low).tolist():
-            if len(runs) > begin and runs[-1][2:] == [row, column]:
-                runs[-1][1] += 1
-                runs[-1][2] += 1
-            else:
-                runs.append([row * PITCH + column, 1, row + 1, column])
-        parts.append([channel, *(low - np.array(kernel) // 2), *(high - low), begin, len(runs)])
-    start = len(parts) * OF_PART
-    flat = [number for *part, first, last in parts for number in (*part, start + 2 * first, start + 2 * last)]
-    return [*map(int, flat), *(number for run in runs for number in run[:2])], taps, len(parts)
-
-
-def _whole_groups(numbers: NDArray[Any]) -> NDArray[Any]:
-    return np.pad(numbers, (0, -numbers.nbytes % GROUP // numbers.itemsize))
-
-
-def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: int, dtype: Any) -> Plan:
-    """The plan for maps of this shape, whose pixels are absorbed as `dtype`, on the current device."""
-    weight = trimmed(weight)
-    count, channels, kernel = weight.shape[0], weight.shape[1] - 2, weight.shape[2:]
-    taps = np.argwhere((weight[:, :channels] != 0).any(axis=0))
-    is_centre = kernel == (1, 1)
-    most = 2 if dtype == np.float64 or (is_centre and len(taps) == 1) else MOST
-    features = group_of(count, most)
-    padded = -(-count // features) * features
-    program, parts = taps[:, 0].tolist(), 0
-    if not is_centre:
-        program, taps, parts = _program(taps, kernel)
-    weights = np.zeros((padded, len(taps)))
-    weights[:count] = weight[:, taps[:, 0], taps[:, 1], taps[:, 2]]
-    constant, slope = coordinate_tables(weight, bias, height, width)
-    tables = np.zeros((len(constant), width, padded, 2))
-    tables[:, :, :count] = np.stack([constant, slope], axis=-1).swapaxes(1, 2)
-    in_blocks = weights.reshape(padded // features, features, len(taps)).swapaxes(1, 2)
-    numbers = [_whole_groups(array.reshape(-1).astype(dtype)) for array in (in_blocks, tables, readout, offset)]
-    starts = np.cumsum([array.size for array in numbers]).tolist()
-    border = border_rows(kernel[0], height)
-    sizes = Sizes(channels, 0, count, padded, len(offset), len(taps), parts, 0, 0, border, *starts[:3])
-    on_device = cuda.to_device(np.concatenate(numbers)), cuda.to_device(np.array([*program, 0], np.int32))
-    cuda.default_stream().synchronize()  # once a plan: kernels on other streams would not wait for the copies
-    return Plan(features, is_centre, sizes, *on_device)
 
 
 def seen(images: Any) -> NDArray[Any]:
