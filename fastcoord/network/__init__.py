@@ -185,13 +185,14 @@ class CoordNet:
         ----------
         images : array (..., C, H, W), or (..., H, W) where C is 1
             bool, (u)int8, (u)int16, int32, int64, float32 or float64, with any strides: it is read in place (but copied
-            if its strides are no whole elements), on the CPU or on a GPU. Not modified. Where the network has one image channel there is no
-            channel axis: one of length 1 counts as part of the batch.
+            if its strides are no whole elements), on the CPU or on a GPU. Not modified. Where the network has one image
+            channel there is no channel axis: one of length 1 counts as part of the batch.
         axes : two ints
             Which axes are height and width; (1, 2) for NHWC. Of the remaining axes, in their order, the last is the
             channels, where C is not 1, and the others are the batch.
         out : array
-            Where to write: an array as this function would return, sharing no memory with `images`; on a GPU contiguous.
+            Where to write: an array as this function would return, sharing no memory with `images`; on a GPU it is
+            contiguous.
 
         Returns
         -------
