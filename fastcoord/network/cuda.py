@@ -38,15 +38,12 @@ from fastcoord._launch import (
 from fastcoord._vector import convert
 from fastcoord.network.formula import finish, merge, read_out
 from fastcoord.network.lane import column_adder, group_of_features, item, rows_from, several, table_at
-from fastcoord.network.plan_cuda import OF_PART, PART, PITCH, Plan, plan
+from fastcoord.network.plan_cuda import Plan, plan
+from fastcoord.network.tile_cuda import BLOCKS, ROWS, THREADS, TILE, on_map, responder
 
 __all__ = ["network", "plan", "seen"]
 
-ROWS = 4  # that a lane holds
-THREADS = 256  # at most, in a block
-BLOCKS = 2  # at least, on a multiprocessor: 128 registers a lane
 BAND = 1 << 13  # pixels in a task, about; not measured
-TILE = (THREADS // WARP * ROWS + PART - 1) * PITCH
 
 
 # ---- Which pixels a lane visits --------------------------------------------------------------------------------------
@@ -54,9 +51,8 @@ TILE = (THREADS // WARP * ROWS + PART - 1) * PITCH
 
 def _by_tiles(features: int, number: Any) -> Any:
     """How a block visits a band of a map, through copies of its tiles in shared memory."""
-    group, weights_at = group_of_features(features), several(features, number)
-    begin_all, absorb_all, add_all, nothing = group.begin, group.absorb, group.add, group.nothing
-    tables_at = several(2 * features, number)
+    group, responses_to = group_of_features(features), responder(features, number)
+    add_all, nothing = group.add, group.nothing
 
     @cuda.jit(device=True)  # type: ignore[untyped-decorator]
     def visit(
@@ -72,67 +68,30 @@ def _by_tiles(features: int, number: Any) -> Any:
     ) -> Any:
         tile = cuda.shared.array(TILE, number)
         lane, warp, warps = cuda.threadIdx.x % WARP, cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP
-        height, width = warps * ROWS, layout.columns
-        across = (width + WARP - 1) // WARP
+        height = warps * ROWS
+        across = (layout.columns + WARP - 1) // WARP
         down: Any = np.int64(np.uint32(layout.rows + height - 1) // np.uint32(height))
-        here = warp * ROWS * PITCH + lane
-        zero = unit - unit
-        states = nothing(zero)
+        states = nothing(unit - unit)
         for index in range(band * sizes.band, min((band + 1) * sizes.band, across * down)):
             tile_row: Any = np.int64(np.uint32(index) // np.uint32(across))
             top, left = tile_row * height, (index - tile_row * across) * WARP
-            row, column = top + warp * ROWS, left + lane
-            inside = min(column, width - 1)
-            a = tables_at(numbers, table_at(row, inside, layout, sizes, first_feature))
-            b = c = d = a
-            if row < sizes.border or row + ROWS > layout.rows - sizes.border:  # else the four are of one class
-                b = tables_at(numbers, table_at(row + 1, inside, layout, sizes, first_feature))
-                c = tables_at(numbers, table_at(row + 2, inside, layout, sizes, first_feature))
-                d = tables_at(numbers, table_at(row + 3, inside, layout, sizes, first_feature))
-            responses = begin_all(a, b, c, d, rows_from(row, unit))
-            weight = first_feature * sizes.taps
-            for part in range(sizes.parts):
-                at = part * OF_PART
-                first = image + item(program, at) * sizes.channel_stride
-                first_row, first_column = top + item(program, at + 1), left + item(program, at + 2) + lane
-                rows, columns = height + item(program, at + 3) - 1, WARP + item(program, at + 4) - 1
-                # A row of a tile is less than twice as long as a warp.
-                has_left = first_column >= 0 and first_column < width
-                has_right = first_column + WARP >= 0 and first_column + WARP < width
-                is_right = lane + WARP < columns
-                there = first + (first_row + warp) * layout.row_stride + first_column * layout.column_stride
-                further, below = WARP * layout.column_stride, warps * layout.row_stride
-                cuda.syncthreads()  # until then another warp may be reading the tile before
-                y = warp
-                while y < rows:  # a range's length, where its step is no constant, is a division that calls a routine
-                    is_row = y >= -first_row and y < layout.rows - first_row
-                    # Beyond the map it is some pixel of the map: no branch stands between the loads.
-                    value = convert(item(images, there if is_row and has_left else image), unit)
-                    tile[np.uint64(y * PITCH + lane)] = value if is_row and has_left else zero
-                    value = convert(item(images, there + further if is_row and has_right else image), unit)
-                    if is_right:
-                        tile[np.uint64(y * PITCH + WARP + lane)] = value if is_row and has_right else zero
-                    y += warps
-                    there += below
-                cuda.syncthreads()  # until then the tile is not all written
-                for run in range(item(program, at + 5), item(program, at + 6), 2):
-                    under = here + item(program, run)
-                    v0, v1, v2 = item(tile, under), item(tile, under + PITCH), item(tile, under + 2 * PITCH)
-                    under += 3 * PITCH
-                    for _ in range(item(program, run + 1)):  # down a column of the kernel: three of four values stay
-                        v3 = item(tile, under)
-                        responses = absorb_all(responses, (v0, v1, v2, v3), weights_at(numbers, weight))
-                        v0, v1, v2 = v1, v2, v3
-                        under += PITCH
-                        weight += features
-            is_there = column < width
-            are_there = (
-                is_there and row < layout.rows,
-                is_there and row + 1 < layout.rows,
-                is_there and row + 2 < layout.rows,
-                is_there and row + 3 < layout.rows,
+            responses = responses_to(
+                tile,
+                images,
+                image,
+                layout,
+                sizes,
+                numbers,
+                program,
+                first_feature,
+                top,
+                left,
+                lane,
+                warp,
+                warps,
+                unit,
             )
-            states = add_all(states, responses, are_there)
+            states = add_all(states, responses, on_map(top + warp * ROWS, left + lane, layout))
         return states
 
     return visit

@@ -152,8 +152,8 @@ def rows_from(row: Any, unit: Any) -> Any:
 
 @inlined
 def table_at(row: Any, column: Any, layout: Any, sizes: Any, feature: Any) -> Any:
-    """Where the tables say what a feature begins with in a row (of the last one, if there is none) and a column."""
-    of_row = row_class(min(row, layout.rows - 1), layout.rows, sizes.border)
+    """Where the tables say what a feature begins with in a row (the nearest one, if there is none) and a column."""
+    of_row = row_class(max(min(row, layout.rows - 1), 0), layout.rows, sizes.border)
     return sizes.tables + ((of_row * layout.columns + column) * sizes.padded + feature) * 2
 
 
