@@ -288,12 +288,16 @@ class CoordNet:
         >>> fc.CoordNet.onehot_decoder(4, 6).vjp([1, 0], image).images[2]
         array([ 0.,  0.,  0., -6.,  0.,  0.], dtype=float32)
         """
-        for name, array in (("grad", grad), ("images", images)):
-            if is_on_gpu(array):
-                raise TypeError(
-                    f"{name}: expected an array on the CPU, as CoordNet.vjp has no CUDA kernel; got one on a GPU, "
-                    "which PyTorch's .cpu(), CuPy's .get() and Numba's .copy_to_host() copy to the CPU"
-                )
+        if is_on_gpu(images):
+            from fastcoord.network import cuda, gradient_cuda
+
+            seen = cuda.seen(images)
+            read, batch = self._read(seen, axes)
+            plan_of = functools.partial(self._plan, read, seen.dtype, gradient_cuda.gradient_plan)
+            shapes = self.weight.shape, self.bias.shape, self.readout.shape, self.offset.shape
+            return Gradients(*gradient_cuda.vjp(read, batch, shapes, plan_of, grad, images, seen, axes))
+        if is_on_gpu(grad):
+            raise TypeError("grad: expected an array on the CPU, as the images; got one on a GPU")
         images = pixel_array("images", images)
         read, batch = self._read(images, axes)
         wanted = (*batch, len(self.offset))
@@ -325,7 +329,7 @@ class CoordNet:
         It is kept, as it takes longer than a small image.
         """
         number = number_type(dtype)
-        key = (device, read.height, read.width, number)
+        key = (make, device, read.height, read.width, number)
         planned = self._plans.get(key)
         if planned is None:
             planned = make(self.weight, self.bias, self.readout, self.offset, read.height, read.width, number)

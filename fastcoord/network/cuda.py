@@ -38,8 +38,8 @@ from fastcoord._launch import (
 from fastcoord._vector import convert
 from fastcoord.network.formula import finish, merge, read_out
 from fastcoord.network.lane import column_adder, group_of_features, item, rows_from, several, table_at
-from fastcoord.network.plan_cuda import Plan, plan
-from fastcoord.network.tile_cuda import BLOCKS, ROWS, THREADS, TILE, on_map, responder
+from fastcoord.network.plan_cuda import ROWS, Plan, plan
+from fastcoord.network.tile_cuda import BLOCKS, THREADS, TILE, on_map, responder
 
 __all__ = ["network", "plan", "seen"]
 

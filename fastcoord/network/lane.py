@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._launch import GROUP, load_four, load_two
+from fastcoord._launch import GROUP, WARP, load_four, load_two
 from fastcoord._vector import convert, like, select
-from fastcoord.network.formula import absorb, add, begin, merge, rectify, row_class
+from fastcoord.network.formula import absorb, add, begin, gate, merge, rectify, row_class
 
 
 @inlined
@@ -35,6 +35,10 @@ class _Group(NamedTuple):
     merge: Any  # (states, states)
     nothing: Any  # (zero): the states before any pixel
     keep: Any  # (states, place, at): write them
+    gate: Any  # (responses, are_there, gradients, at, place, there, apart): write the gradients where responses pass
+    collect: Any  # (sums, value, place, at, apart): the sums after one more value times what `gate` wrote
+    accumulate: Any  # (sums, place, at, is_first): add the sums to (sum, rest, …), or write them
+    zeros: Any  # (zero): sums of nothing
 
 
 @functools.cache
@@ -83,9 +87,38 @@ def group_of_features(features: int) -> _Group:
         place[np.uint64(at)] = states[0]
         place[np.uint64(at + 1)] = states[1]
 
+    @inlined
+    def gate_one(responses: Any, are_there: Any, gradients: Any, at: Any, place: Any, there: Any, apart: int) -> None:
+        a, b, c, d = responses[0]
+        g = item(gradients, at)
+        zero = like(a, 0)
+        place[np.uint64(there)] = select(are_there[0], gate(a, g), zero)
+        place[np.uint64(there + WARP)] = select(are_there[1], gate(b, g), zero)
+        place[np.uint64(there + 2 * WARP)] = select(are_there[2], gate(c, g), zero)
+        place[np.uint64(there + 3 * WARP)] = select(are_there[3], gate(d, g), zero)
+
+    @inlined
+    def collect_one(sums: Any, value: Any, place: Any, at: Any, apart: int) -> Any:
+        return (absorb(sums[0], value, item(place, at)),)
+
+    @inlined
+    def accumulate_one(sums: Any, place: Any, at: Any, is_first: Any) -> None:
+        zero = like(sums[0], 0)
+        before = zero if is_first else item(place, at), zero if is_first else item(place, at + 1)
+        state = add(before, sums[0])
+        place[np.uint64(at)] = state[0]
+        place[np.uint64(at + 1)] = state[1]
+
+    @inlined
+    def zeros_one(zero: Any) -> Any:
+        return (zero,)
+
     if features == 1:
-        return _Group(begin_one, absorb_one, add_one, merge_one, nothing_one, keep_one)
-    begin_others, absorb_others, add_others, merge_others, nothing_others, keep_others = group_of_features(features - 1)
+        first = begin_one, absorb_one, add_one, merge_one, nothing_one, keep_one
+        return _Group(*first, gate_one, collect_one, accumulate_one, zeros_one)
+    others = group_of_features(features - 1)
+    begin_others, absorb_others, add_others, merge_others, nothing_others, keep_others = others[:6]
+    gate_others, collect_others, accumulate_others, zeros_others = others[6:]
 
     @inlined
     def begin_all(a: Any, b: Any, c: Any, d: Any, rows: Any) -> Any:
@@ -112,7 +145,27 @@ def group_of_features(features: int) -> _Group:
         keep_one(states, place, at)
         keep_others(states[2:], place, at + 2)
 
-    return _Group(begin_all, absorb_all, add_all, merge_all, nothing_all, keep_all)
+    @inlined
+    def gate_all(responses: Any, are_there: Any, gradients: Any, at: Any, place: Any, there: Any, apart: int) -> None:
+        gate_one(responses, are_there, gradients, at, place, there, apart)
+        gate_others(responses[1:], are_there, gradients, at + 1, place, there + apart, apart)
+
+    @inlined
+    def collect_all(sums: Any, value: Any, place: Any, at: Any, apart: int) -> Any:
+        some = collect_one(sums, value, place, at, apart)
+        return some + collect_others(sums[1:], value, place, at + apart, apart)
+
+    @inlined
+    def accumulate_all(sums: Any, place: Any, at: Any, is_first: Any) -> None:
+        accumulate_one(sums, place, at, is_first)
+        accumulate_others(sums[1:], place, at + 2, is_first)
+
+    @inlined
+    def zeros_all(zero: Any) -> Any:
+        return zeros_one(zero) + zeros_others(zero)
+
+    all_of_first = begin_all, absorb_all, add_all, merge_all, nothing_all, keep_all
+    return _Group(*all_of_first, gate_all, collect_all, accumulate_all, zeros_all)
 
 
 def several(count: int, number: Any) -> Any:

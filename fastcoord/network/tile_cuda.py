@@ -12,10 +12,9 @@ from fastcoord._compile import inlined
 from fastcoord._launch import WARP
 from fastcoord._vector import convert
 from fastcoord.network.lane import group_of_features, item, rows_from, several, table_at
-from fastcoord.network.plan_cuda import OF_PART, PART, PITCH
+from fastcoord.network.plan_cuda import MOST_WARPS, OF_PART, PART, PITCH, ROWS
 
-ROWS = 4  # that a lane holds
-THREADS = 256  # at most, in a block
+THREADS = MOST_WARPS * WARP  # at most, in a block
 BLOCKS = 2  # at least, on a multiprocessor: 128 registers a lane
 TILE = (THREADS // WARP * ROWS + PART - 1) * PITCH
 
