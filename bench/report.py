@@ -16,12 +16,13 @@ from typing import Any
 
 from bench import goals, results
 from bench.throughput import ALLOCATING, OUT
-from bench.workloads import SHAPES
+from bench.workloads import ONE_HOT, SHAPES
 
 Results = dict[str, Any]
 
 _MARKED = re.compile(r"(<!-- table: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 MISSED = "missed"
+PROOF = ("N1", "float32", ONE_HOT)
 
 
 def caption(found: Results) -> str:
@@ -66,6 +67,25 @@ def throughput(found: Results, operation: str) -> str:
     titles = [f"{name}{'*' if name in scaled else ''}" for name in peers]
     note = "\n\n\\* timed on a few of the images, and scaled." if scaled else ""
     return _table([*head, *titles], body) + note
+
+
+def proof(found: Results) -> str:
+    """A row for each operation on float32 maps of one size, and for each network: what the README opens with."""
+    body = []
+    for row in _of_kind(found, "throughput"):
+        if (row["workload"], row["dtype"], row["content"]) == PROOF:
+            given = row["operations"][OUT]
+            rivals = ", ".join(f"{name} {_times(peer, given['median'])}" for name, peer in row["peers"].items())
+            maps = "×".join(map(str, row["shape"]))
+            fraction = f"{given['fraction_of_ceiling']:.0%} of the ceiling"
+            body.append([f"`{row['operation']}`", maps, _ms(given["median"]), fraction, rivals])
+    for row in _of_kind(found, "network"):
+        if "times PyTorch" in row["goals"]:
+            figures = row["figures"]
+            fraction = f"{figures['of the multiply-adds']:.0%} of all multiply-adds"
+            rival = f"PyTorch {_digits(figures['times PyTorch'])}×"
+            body.append(["`CoordNet`", row["title"], _ms(row["times"]["network"]["median"]), fraction, rival])
+    return _table(["", "maps, float32", "ms", "of what the machine can do", "others take"], body) if body else ""
 
 
 def latency(found: Results) -> str:
@@ -131,6 +151,7 @@ def tables(found: Results) -> dict[str, str]:
     operations = dict.fromkeys(row["operation"] for row in _of_kind(found, "throughput"))
     made = {operation: throughput(found, operation) for operation in operations}
     made |= {
+        "proof": proof(found),
         "networks": networks(found),
         "latency": latency(found),
         "startup": startup(found),

@@ -1,10 +1,12 @@
-"""`fastcoord demo`: every position of the post's image there and back, checked, timed beside other ways to do it."""
+"""`fastcoord demo`: every position of the post's image there and back, checked, timed beside other ways to do it.
+
+And, in `_demo_squares`, every square of the paper's data.
+"""
 
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -12,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from scipy.signal import convolve2d
 
-import fastcoord
-from fastcoord import decode, encode
+from fastcoord import _demo_squares, decode, encode
 from fastcoord._ceiling import medians, readers, writers
+from fastcoord._demo_table import speed_table, threads
 
 __all__ = ["Results", "draw", "run"]
 
@@ -35,11 +37,12 @@ class Results(NamedTuple):
     """(7000, 2), the true (x, y) in pixels."""
     xy: NDArray[np.float32]
     """(7000, 2), the decoded (x, y) in pixels."""
+    squares: _demo_squares.Results
     is_right: bool
 
 
 def run() -> Results:
-    """Decode and encode every position, check every answer, time, and print a table."""
+    """Decode and encode every position, then every square; check every answer, time, and print tables."""
     console = Console(highlight=False)
     points = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), axis=-1).reshape(-1, 2).astype(np.float32)
     images = np.full((POSITIONS, HEIGHT, WIDTH), 0, np.float32)
@@ -62,7 +65,7 @@ def run() -> Results:
         table, notes, timed_right = _timed(images, points, rewritten)
 
     console.print(
-        f"{POSITIONS:,} images of {WIDTH}×{HEIGHT} pixels, float32, {images.nbytes / 1e6:.0f} MB, on {_threads()}"
+        f"{POSITIONS:,} images of {WIDTH}×{HEIGHT} pixels, float32, {images.nbytes / 1e6:.0f} MB, on {threads()}"
     )
     console.print(f"decoded: {decoded:,} of {POSITIONS:,} exactly right")
     console.print(f"encoded: {encoded:,} of {POSITIONS:,} exactly right")
@@ -72,7 +75,9 @@ def run() -> Results:
     is_right = decoded == encoded == POSITIONS and timed_right
     if not timed_right:
         console.print("WRONG: an answer of a call that was timed differs from the true coordinates")
-    return Results(images, points, xy, is_right)
+    console.print()
+    squares = _demo_squares.run(console)
+    return Results(images, points, xy, squares, is_right and squares.is_right)
 
 
 def argmax(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,51 +122,31 @@ def _timed(
             np.array_equal(post(images[some]), points[some]),
         )
     )
-    reader = min(reads, key=lambda name: seconds[name])
-    writer = min(writes, key=lambda name: seconds[name])
-    table = Table()
-    for heading in ("", "ms", "GB/s", "of the ceiling", "× decode"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for label, name, ceiling in (
-        ("fastcoord decode", "decode", reader),
-        ("NumPy argmax", "argmax", reader),
-        ("the post, in SciPy ¹", "post", reader),
-        ("fastcoord encode, out=", "encode", writer),
-    ):
-        is_reader = ceiling == reader
-        share = f"{seconds[ceiling] / seconds[name]:.{2 if name != 'post' else 4}f} {'read' if is_reader else 'write'}"
-        times = f"{seconds[name] / seconds['decode']:,.1f}" if is_reader else ""
-        table.add_row(label, f"{seconds[name] * 1e3:,.2f}", _speed(images, seconds[name]), share, times)
-    return (
-        table,
-        [
-            f"read ceiling: {_speed(images, seconds[reader])} GB/s ({reader}: the fastest of {len(reads)} readers)",
-            f"write ceiling: {_speed(images, seconds[writer])} GB/s ({writer}: the fastest of {len(writes)} writers)",
-            "Times are medians; all but SciPy's were measured side by side.",
-            f"¹ timed on {len(images[some])} images and scaled to {POSITIONS:,}",
-        ],
-        is_right,
+    table, notes = speed_table(
+        images.nbytes,
+        seconds,
+        (
+            ("fastcoord decode", "decode", "read"),
+            ("NumPy argmax", "argmax", "read"),
+            ("the post, in SciPy ¹", "post", "read"),
+            ("fastcoord encode, out=", "encode", "write"),
+        ),
+        reads,
+        writes,
     )
-
-
-def _speed(images: NDArray[np.float32], seconds: float) -> str:
-    speed = images.nbytes / seconds / 1e9
-    return f"{speed:.1f}" if speed >= 1 else f"{speed:.3f}"
-
-
-def _threads() -> str:
-    count = numba.get_num_threads()
-    return f"{count} thread{'s' if count != 1 else ''} (fastcoord {fastcoord.__version__})"
+    notes.append("Times are medians; all but SciPy's were measured side by side.")
+    notes.append(f"¹ timed on {len(images[some])} images and scaled to {POSITIONS:,}")
+    return table, notes, is_right
 
 
 def draw(path: Path, results: Results) -> None:
-    """Write a picture of some images with true and decoded coordinates, and of all 7,000 pairs of them."""
+    """Write a picture of some images and squares with true and decoded coordinates, and of all pairs of these."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 7.6), dpi=120, layout="constrained")
-    figure.suptitle(f"One-hot images of {WIDTH}×{HEIGHT} pixels, and what fastcoord.decode.onehot reads from them")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))
-    upper, lower = parts
+    figure = Figure(figsize=(12, 11), dpi=120, layout="constrained")
+    parts: Any = figure.subfigures(3, 1, height_ratios=(1.25, 1, 1))
+    upper, lower, last = parts
+    upper.suptitle(f"One-hot images of {WIDTH}×{HEIGHT} pixels, and what fastcoord.decode.onehot reads from them")
     axes = upper.subplots(1, 3, sharey=True)
     # The window is drawn in the half of the image where the hot pixel is not.
     spots = ((27, 48), (74, 12), (99, 69))
@@ -180,6 +165,7 @@ def draw(path: Path, results: Results) -> None:
         panel.set_title(f"{name} of all {POSITIONS:,} images: largest error {worst:g} px", fontsize=10)
         panel.legend(frameon=False)
         panel.grid(alpha=0.3)
+    _demo_squares.draw(last, results.squares)
     figure.savefig(path)
 
 

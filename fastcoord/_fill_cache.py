@@ -67,8 +67,6 @@ def fill(types: Iterable[str], everything: bool = False) -> Iterator[Done]:
     """Call every operation on maps of these types, few and many; as most lie in memory, or in `everything` there is."""
     layouts = {**_USUAL, **(_OTHERS if everything else {})}
     for (operation, call), dtype, (layout, make) in itertools.product(CALLS.items(), types, layouts.items()):
-        if dtype in FORMATS and operation.startswith("CoordNet."):
-            continue  # networks do not read halves
         before, start = _compile.counts(), time.perf_counter()
         for maps in (ONE, MANY):
             # as kernels have it: NumPy's own bfloat16 needs a package

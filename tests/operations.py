@@ -105,7 +105,10 @@ OPERATIONS = (
     ),
     Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
-    *(Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images) for name, net in NETWORKS.items()),
+    *(
+        Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images, is_general=True)
+        for name, net in NETWORKS.items()
+    ),
 )
 # Those that are functions of fastcoord: `fastcoord compile` knows which kernels they have
 FUNCTIONS = tuple(operation for operation in OPERATIONS if operation.room != "CoordNet")

@@ -15,6 +15,7 @@ import fastcoord as fc
 from fastcoord import _ceiling, cli
 
 BYTES = 7000 * 70 * 100 * 4
+SQUARES = 3136 * 64 * 64
 
 
 def fastcoord(*arguments, code="from fastcoord.cli import main; sys.exit(main(sys.argv[1:]))"):
@@ -36,13 +37,21 @@ def demo(tmp_path_factory):
     return finished.stdout, picture
 
 
-@pytest.fixture(scope="module")
-def rows(demo):
-    """The numbers of the table: milliseconds, GB/s, fraction of the ceiling, times as long as decode."""
+BEGINNING_OF_SQUARES = "Not-so-Clevr"
+
+
+def halves(output):
+    """What the demo says of the post's images, and of the squares."""
+    first, second = output.split(BEGINNING_OF_SQUARES)[:2]
+    return first, BEGINNING_OF_SQUARES + second
+
+
+def rows(output):
+    """The numbers of a table: milliseconds, GB/s, fraction of the ceiling, times as long as decode."""
     found = {}
-    for line in demo[0].splitlines():
+    for line in output.splitlines():
         cells = [cell.strip() for cell in re.split("[│|]", line)[1:-1]]
-        if len(cells) == 5:
+        if len(cells) == 5 and cells[3].endswith(("read", "write")):
             milliseconds, speed, share, times = cells[1:]
             assert re.fullmatch(r"[\d,]+\.\d\d", milliseconds), line
             fraction, direction = share.split()
@@ -63,12 +72,49 @@ def test_demo_is_right(demo):
     assert "timed on 100 images and scaled to 7,000" in demo[0]
 
 
-def test_demo_table_is_consistent(demo, rows):
-    ceilings = {kind: float(re.search(rf"{kind} ceiling: ([\d.]+) GB/s", demo[0])[1]) for kind in ("read", "write")}
-    assert [name.split()[1] for name in rows] == ["decode", "argmax", "post,", "encode,"]
-    decode = next(iter(rows.values()))[0]
-    for name, (milliseconds, speed, fraction, direction, times) in rows.items():
-        assert speed == pytest.approx(BYTES / milliseconds / 1e6, rel=0.02, abs=0.06)
+def test_demo_is_right_about_squares(demo):
+    squares = " ".join(halves(demo[0])[1].split())
+    assert "3,136 images of 64×64 pixels, uint8, 13 MB" in squares
+    for name, count in {
+        "all": "3,136",
+        "uniform, train": "2,368",
+        "uniform, validation": "768",
+        "quadrant, train": "2,407",
+        "quadrant, validation": "729",
+    }.items():
+        assert f" {name}: decoded {count} of {count}, drawn {count} of {count} exactly right" in squares
+
+
+def test_demo_tells_the_papers_figures_from_those_measured(demo):
+    """What was measured, with parameters as `CoordNet` has them; then the paper's, with their source and doubts."""
+    squares = halves(demo[0])[1]
+    measured, paper = squares.split("The paper:")
+    net = fc.CoordNet.box_decoder(64, 64)
+    numbers = net.weight.size + net.bias.size + net.readout.size + net.offset.size
+    assert re.search(rf"│ +CoordNet +│ +{numbers} │ +none │ +100 % │ +100 % │", measured)
+    assert re.search(r"│ +encode.box +│ +none │ +none │ +IoU 1 │ +IoU 1 │", measured)
+    assert "CoordConv" not in measured
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in paper.splitlines() if line.startswith("│")]
+    assert [line[0] for line in lines if any(line)].count("CoordConv") == 3
+    # what is known by memory alone is marked: all figures of tests but those that the authors' article gives
+    unmarked = {cell for line in lines for cell in line[3:] if cell and not cell.endswith("²")}
+    assert unmarked == {"100 %", "≤ 86 %"}
+    assert all(not line[1] or line[1].endswith(("¹", "²")) for line in lines)
+    assert "arXiv 1807.03247" in paper
+    assert "not measured here" in paper
+    assert "² recalled from the paper, not looked up again" in paper
+
+
+@pytest.mark.parametrize("half", [0, 1], ids=["images", "squares"])
+def test_demo_tables_are_consistent(demo, half):
+    output = halves(demo[0])[half]
+    ceilings = {kind: float(re.search(rf"{kind} ceiling: ([\d.]+) GB/s", output)[1]) for kind in ("read", "write")}
+    table = rows(output)
+    names = (["decode", "argmax", "post,", "encode,"], ["CoordNet", "argmax,", "encode,"])[half]
+    assert [name.split()[1] for name in table] == names
+    decode = next(iter(table.values()))[0]
+    for name, (milliseconds, speed, fraction, direction, times) in table.items():
+        assert speed == pytest.approx((BYTES, SQUARES)[half] / milliseconds / 1e6, rel=0.02, abs=0.06)
         assert fraction == pytest.approx(speed / ceilings[direction], rel=0.05, abs=0.01)
         assert direction == ("write" if "encode" in name else "read")
         assert (times is None) == ("encode" in name)
@@ -92,12 +138,18 @@ def test_demo_draws_a_picture(demo):
     assert share[214, 39, 40] > 1e-4  # decoded
 
 
-@pytest.mark.parametrize("wrong", ["decode", "encode"])
-def test_demo_notices_a_wrong_answer(wrong, monkeypatch, capsys):
+@pytest.fixture
+def few_images(monkeypatch):
+    """Of the post's images."""
     from fastcoord import _demo
 
     for name, value in {"HEIGHT": 7, "WIDTH": 10, "POSITIONS": 70, "PIECE": 20, "SCIPY_IMAGES": 7}.items():
         monkeypatch.setattr(_demo, name, value)
+
+
+@pytest.mark.parametrize("wrong", ["decode", "encode"])
+def test_demo_notices_a_wrong_answer(wrong, few_images, monkeypatch, capsys):
+    from fastcoord import _demo
 
     def decode(images):
         decoded = fc.decode.onehot(images)
@@ -112,9 +164,37 @@ def test_demo_notices_a_wrong_answer(wrong, monkeypatch, capsys):
     monkeypatch.setattr(_demo, "decode", SimpleNamespace(onehot=decode))
     monkeypatch.setattr(_demo, "encode", SimpleNamespace(onehot=encode))
     assert cli.main(["demo"]) == 1
-    output = capsys.readouterr().out
-    assert f"{wrong}d: 66 of 70 exactly right" in output
-    assert "WRONG" in output
+    first, squares = halves(capsys.readouterr().out)
+    assert f"{wrong}d: 66 of 70 exactly right" in first
+    assert "WRONG" in first
+    assert "WRONG" not in squares
+
+
+@pytest.mark.parametrize("wrong", ["decoded", "drawn", "nowhere"])
+def test_demo_notices_a_wrong_square(wrong, few_images, monkeypatch, capsys):
+    from fastcoord import _demo_squares
+
+    class CoordNet(fc.CoordNet):
+        def __call__(self, images):
+            xy = super().__call__(images)
+            xy[-1] += {"decoded": 2**-18, "drawn": 0, "nowhere": 100}[wrong]
+            return xy
+
+    def box(xy, *, out, **options):
+        result = fc.encode.box(xy, out=out, **options)
+        getattr(out, "maps", out)[-1, 0, 0] ^= wrong == "drawn"
+        return result
+
+    monkeypatch.setattr(_demo_squares, "CoordNet", CoordNet)
+    monkeypatch.setattr(_demo_squares, "encode", SimpleNamespace(box=box))
+    assert cli.main(["demo"]) == 1
+    first, squares = halves(capsys.readouterr().out)
+    squares = " ".join(squares.split())
+    decoded = "728" if wrong != "drawn" else "729"
+    drawn = "729" if wrong == "decoded" else "728"
+    assert f"quadrant, validation: decoded {decoded} of 729, drawn {drawn} of 729" in squares
+    assert "WRONG" in squares
+    assert "WRONG" not in first
 
 
 @pytest.mark.small

@@ -10,11 +10,12 @@ from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
 from fastcoord import _launch
+from fastcoord.network import Gradients, gradient_cuda
 from fastcoord.network import cuda as network
 from fastcoord.network.plan_cuda import Sizes
 from tests.cases import dense, one_hot
 from tests.test_cuda import LAYOUT, Foreign, needs_compiler
-from tests.test_network import assert_agrees, case_of, inner_points, squares
+from tests.test_network import assert_agrees, assert_gradients_agree, case_of, inner_points, squares
 from tests.test_network import network as random_network
 
 in_simulator = pytest.mark.simulator
@@ -206,12 +207,91 @@ def test_errors_name_the_argument():
         random_network(2, 3)(image)
 
 
+# Gradients
+
+
+def on_device(net, **options):
+    """`net.vjp` by way of the device."""
+
+    def vjp(grad, images):
+        found = net.vjp(Foreign(grad), Foreign(images, images.itemsize), **options)
+        return Gradients(*(array.copy_to_host() for array in found))
+
+    return vjp
+
+
 @in_simulator
-def test_gradients_have_no_kernel_and_say_what_to_do():
-    net, image, grad = random_network(2, 1), np.zeros((4, 5), np.float32), np.zeros(2, np.float32)
-    for name, arguments in (("images", (grad, Foreign(image))), ("grad", (Foreign(grad), image))):
-        with pytest.raises(TypeError, match=rf"{name}: expected an array on the CPU.*got one on a GPU.*copy_to_host"):
-            net.vjp(*arguments)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", _SHAPES, ids=lambda shape: "{} of {}x{}x{} on {}x{}".format(*shape))
+def test_gradients_agree_with_reference(shape, dtype):
+    net, images = case_of(shape, dtype, 2)
+    assert_gradients_agree(net, images, on_device(net))
+
+
+@in_simulator
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64"])
+def test_gradients_of_other_types(dtype):
+    net, images = case_of((3, 2, 3, 3, 9, 20), dtype, 2)
+    images = images if dtype == "bool" else (images % 7).astype(dtype)
+    assert_gradients_agree(net, images, on_device(net))
+    assert_gradients_agree(net, np.asfortranarray(images), on_device(net))
+
+
+@in_simulator
+def test_gradients_of_several_tasks(monkeypatch):
+    monkeypatch.setattr(gradient_cuda, "TASKS", 2)
+    net, images = case_of((5, 1, 3, 3, 40, 34), "float32", 3)
+    assert_gradients_agree(net, images, on_device(net))
+
+
+@in_simulator
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_gradients_of_several_starts(kernel):
+    net = random_network(3, 1, kernel, kernel)
+    images = dense((4, 6, 4, 6, 3, 8))[::2, ::3, ::2, ::3]
+    assert_gradients_agree(net, images, on_device(net))
+
+
+@in_simulator
+def test_gradients_in_other_orders_of_axes():
+    net, images, grad = random_network(2, 3, 3, 3), dense((2, 3, 5, 7)), np.ones((2, 2), np.float32)
+    wanted = on_device(net)(grad, images)
+    for axes in ((1, 2), (0, 2)):
+        moved = np.moveaxis(images, (-2, -1), axes)
+        found = on_device(net, axes=axes)(grad, np.ascontiguousarray(moved))
+        np.testing.assert_array_equal(found.images, np.moveaxis(wanted.images, (-2, -1), axes))
+        np.testing.assert_array_equal(found.weight, wanted.weight)
+
+
+@in_simulator
+def test_gradients_of_nothing():
+    net = random_network(2, 1, 3, 3)
+    found = on_device(net)(np.zeros((0, 2)), np.zeros((0, 5, 6), np.float32))
+    assert found.images.shape == (0, 5, 6)
+    for gradient, parameter in zip(found, (net.weight, net.bias, net.readout, net.offset), strict=False):
+        np.testing.assert_array_equal(gradient, np.zeros(parameter.shape))
+
+
+@in_simulator
+def test_gradients_repeat_bit_for_bit():
+    net, images, grad = random_network(5, 1, 3, 3), dense((3, 20, 40)), dense((3, 2))
+    for one, other in zip(on_device(net)(grad, images), on_device(net)(grad, images), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+@in_simulator
+def test_a_gradient_that_does_not_fit():
+    net, images, grad = random_network(2, 1), Foreign(np.zeros((3, 4, 5), np.float32)), np.zeros((3, 2), np.float32)
+    for given, error, message in (
+        (Foreign(grad[:2]), ValueError, r"grad: expected shape \(3, 2\); got \(2, 2\)"),
+        (Foreign(grad.astype(complex)), TypeError, "grad: expected real numbers; got complex128"),
+        (Foreign(np.zeros((3, 4), np.float32)[:, ::2]), ValueError, "grad: expected a contiguous array on a GPU"),
+        (grad, TypeError, r"grad: expected a CUDA array.*got numpy\.ndarray"),
+    ):
+        with pytest.raises(error, match=message):
+            net.vjp(given, images)
+    with pytest.raises(TypeError, match="grad: expected an array on the CPU, as images is; got one on a GPU"):
+        net.vjp(Foreign(grad), np.zeros((3, 4, 5), np.float32))
 
 
 # The machine code
@@ -253,6 +333,39 @@ KERNELS = [
         for signature in [kernel_types(dtype, working, target)]
     ),
     ("readout float32", network.readout_kernel, readout_types("float32", "float32"), {}, "float32"),
+]
+
+
+def parameters_types(dtype, working):
+    pixels, numbers, integers = arrays(dtype, working, "int32")
+    rest = [numbers, integers, integers, *[types.int64] * 2, *[numbers] * 3, numbers.dtype]
+    return types.void(pixels, LAYOUT, SIZES, *[types.int64] * 6, *rest)
+
+
+def images_types(dtype, working):
+    pixels, numbers, integers = arrays(dtype, working, "int32")
+    layouts = [LAYOUT, LAYOUT, *[types.int64] * 3, SIZES, *[types.int64] * 4]
+    return types.void(pixels, *layouts, numbers, integers, numbers, numbers, numbers.dtype)
+
+
+_FLOATS, _INTEGERS = arrays("float32", "int32")
+KERNELS += [
+    *(
+        (f"gradients of {name} {dtype}", make(features, np.dtype(working).type), signature(dtype, working), {}, working)
+        for dtype, working, features in (("float32", "float32", 4), ("uint8", "float32", 4), ("float64", "float64", 2))
+        for name, make, signature in (
+            ("parameters", gradient_cuda.parameters_kernel, parameters_types),
+            ("images", gradient_cuda.images_kernel, images_types),
+        )
+    ),
+    *(
+        (kernel.__name__, kernel, types.void(*signature, types.float32), {}, "float32")
+        for kernel, signature in (
+            (gradient_cuda.of_features, (_FLOATS, SIZES, _FLOATS, types.int64, _FLOATS)),
+            (gradient_cuda.gather_parameters, (_FLOATS, _INTEGERS, *[types.int64] * 3, SIZES, _FLOATS, _FLOATS)),
+            (gradient_cuda.gather_outputs, (_FLOATS, _FLOATS, *[types.int64] * 2, SIZES, _FLOATS, _FLOATS)),
+        )
+    ),
 ]
 
 

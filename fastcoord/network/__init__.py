@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, canvas, flat, is_on_gpu, maps, pixel_array, result, write_back
+from fastcoord._halves import format_of, loaded_type, widened
+from fastcoord._libraries import Library, in_library, is_bfloat16, library_of
 from fastcoord.network import cpu, gradient
 from fastcoord.network.formula import number_type
 
@@ -21,11 +23,11 @@ _PLANS = 8  # shapes of maps whose plans are kept
 class Gradients(NamedTuple):
     """The gradients of a number with respect to what a network's outputs depend on, each shaped like it."""
 
-    weight: NDArray[Any]
-    bias: NDArray[Any]
-    readout: NDArray[Any]
-    offset: NDArray[Any]
-    images: NDArray[Any]
+    weight: Any
+    bias: Any
+    readout: Any
+    offset: Any
+    images: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +176,7 @@ class CoordNet:
         weight[[0, 1], [1, 2], size // 2, size // 2] = -1
         return cls(weight, extents - size**2 * gain * grey, -np.eye(2), extents)
 
-    def __call__(self, images: Any, *, axes: tuple[int, int] = (-2, -1), out: Any = None) -> NDArray[Any]:
+    def __call__(self, images: Any, *, axes: tuple[int, int] = (-2, -1), out: Any = None) -> Any:
         """The outputs of the network for each image.
 
         Equals, for a (C, H, W) image ``a`` (`correlate`: "same" size, zeros beyond the border, channels added up)::
@@ -184,25 +186,27 @@ class CoordNet:
         Parameters
         ----------
         images : array (..., C, H, W), or (..., H, W) where C is 1
-            bool, (u)int8, (u)int16, int32, int64, float32 or float64, with any strides: it is read in place (but copied
-            if its strides are no whole elements), on the CPU or on a GPU. Not modified. Where the network has one image
-            channel there is no channel axis: one of length 1 counts as part of the batch.
+            bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64; of NumPy (or nested lists),
+            PyTorch or JAX on the CPU, or on a GPU, but for halves; with any strides: it is read in place (but copied if
+            its strides are no whole elements). Not modified. Where the network has one image channel there is no
+            channel axis: one of length 1 counts as part of the batch.
         axes : two ints
             Which axes are height and width; (1, 2) for NHWC. Of the remaining axes, in their order, the last is the
             channels, where C is not 1, and the others are the batch.
         out : array
             Where to write: an array as this function would return, sharing no memory with `images`; on a GPU it is
-            contiguous.
+            contiguous. Arrays of JAX cannot be written.
 
         Returns
         -------
-        array (..., M)
-            float32; float64 for float64 images. Of the library of `images` and on its device.
+        array (..., M), of the library of `images` and on its device
+            float32; float64 for float64 images.
 
         Raises
         ------
         TypeError
-            If the type of an array or of `axes` is none of these.
+            If the type of an array or of `axes` is none of these, if arrays are of two libraries or devices, or if a
+            tensor requires grad.
         ValueError
             If there are too few axes, H or W is 0, the number of channels is not C, or `out` does not fit.
 
@@ -228,18 +232,23 @@ class CoordNet:
             seen = cuda.seen(images)
             read, batch = self._read(seen, axes)
             plan_of = functools.partial(self._plan, read, seen.dtype, cuda.plan)
-            made: NDArray[Any] = cuda.network(read, batch, plan_of, images, seen, out)
-            return made
-        images = pixel_array("images", images)
+            return cuda.network(read, batch, plan_of, images, seen, out)
+        library = library_of(images)
+        images = pixel_array("images", images, halves=True)
         read, batch = self._read(images, axes)
         shape = (*batch, len(self.offset))
         dtype = _DOUBLE if images.dtype == _DOUBLE else _SINGLE
-        given = result("out", out, shape, dtype, images)
+        given = result("out", out, shape, dtype, images, library=library)
         written = flat(given)
         if written.size:
             cpu.network(read, self.channels, self._plan(read, images.dtype, cpu.plan), written)
         write_back(written, given)
-        return given
+        if library is None:
+            return given
+        if out is None:
+            return in_library(library, given)
+        library.written(out)
+        return out
 
     def vjp(self, grad: Any, images: Any, *, axes: tuple[int, int] = (-2, -1)) -> Gradients:
         """The gradients of ``(grad * net(images)).sum()``, in one pass over the images.
@@ -256,29 +265,31 @@ class CoordNet:
         Parameters
         ----------
         grad : array (..., M)
-            The gradient with respect to the outputs; real numbers.
+            The gradient with respect to the outputs; real numbers, in an array of the library of `images` or in nested
+            lists. On a GPU a contiguous array on the device of `images`.
         images : array (..., C, H, W), or (..., H, W) where C is 1
-            As for the network itself, but on the CPU. Not modified.
+            As for the network itself. Not modified.
         axes : two ints
             Which axes are height and width, as for the network itself.
 
         Returns
         -------
-        Gradients
+        Gradients, of arrays of the library of `images`
             weight (K, C + 2, kh, kw), bias (K,), readout (M, K), offset (M,) and images, of the shape of `images`; all
-            float32, or float64 for float64 images.
+            float32, or float64 for float64 images: float32 for float16 and bfloat16 images too.
 
         Raises
         ------
         TypeError
-            If the type of an array or of `axes` is none of these, or an array is on a GPU: there is no CUDA kernel yet.
+            If the type of an array or of `axes` is none of these, if arrays are of two libraries or devices, or if a
+            tensor requires grad.
         ValueError
             If the shapes do not fit.
 
         Notes
         -----
         At 0 the ReLU's gradient is 0. A response that is NaN lets the gradient pass. The features of four kernels, for
-        some rows of a map at a time, are all that is stored.
+        some rows of a map at a time, are all that is stored; on a GPU, where there are two passes, those of a tile.
 
         Examples
         --------
@@ -297,21 +308,23 @@ class CoordNet:
             shapes = self.weight.shape, self.bias.shape, self.readout.shape, self.offset.shape
             return Gradients(*gradient_cuda.vjp(read, batch, shapes, plan_of, grad, images, seen, axes))
         if is_on_gpu(grad):
-            raise TypeError("grad: expected an array on the CPU, as the images; got one on a GPU")
-        images = pixel_array("images", images)
+            raise TypeError("grad: expected an array on the CPU, as images is; got one on a GPU")
+        library = library_of(images)
+        images = pixel_array("images", images, halves=True)
         read, batch = self._read(images, axes)
         wanted = (*batch, len(self.offset))
-        given = _real("grad", f"{wanted}", grad)
+        given = _real("grad", f"{wanted}", _numbers("grad", grad, library))
         if given.shape != wanted:
             raise ValueError(f"grad: expected shape {wanted}; got {given.shape}")
         dtype = _DOUBLE if images.dtype == _DOUBLE else _SINGLE
-        of_images = np.zeros((*read.batch, read.height, read.width), number_type(images.dtype))
+        of_images = np.zeros((*read.batch, read.height, read.width), number_type(loaded_type(images.dtype)))
         parameters = self.weight, self.bias, self.readout, self.offset
         rows = np.array(given, np.float64).reshape(-1, len(self.offset))
         found = gradient.vjp(read, self.channels, parameters, rows, of_images.reshape(-1))
         weight, bias, readout, offset = (array.astype(dtype) for array in found)
         moved = np.moveaxis(of_images.astype(dtype, copy=False), (-2, -1), axes)
-        return Gradients(weight, bias, readout, offset, moved)
+        gradients = Gradients(weight, bias, readout, offset, moved)
+        return gradients if library is None else in_library(library, gradients)
 
     def _read(self, images: NDArray[Any], axes: Any) -> tuple[Maps, tuple[int, ...]]:
         """How a kernel reaches the channels of `images`, and the shape of the batch."""
@@ -328,7 +341,7 @@ class CoordNet:
 
         It is kept, as it takes longer than a small image.
         """
-        number = number_type(dtype)
+        number = number_type(loaded_type(dtype))
         key = (make, device, read.height, read.width, number)
         planned = self._plans.get(key)
         if planned is None:
@@ -341,6 +354,23 @@ class CoordNet:
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes: no plans, which may lie on a GPU."""
         return {**self.__dict__, "_plans": {}}
+
+
+def _numbers(name: str, given: Any, library: Library | None) -> Any:
+    """An array of the library of `images` as one of NumPy, halves as float32; nested lists, of none, as they are."""
+    if isinstance(given, (list, tuple, int, float)):
+        return given
+    if library_of(given) is not library or is_on_gpu(given):
+        noun = "a NumPy array" if library is None else library.noun
+        kind = f"{type(given).__module__}.{type(given).__qualname__}"
+        raise TypeError(f"{name}: expected {noun} on the CPU, as images is, or nested lists; got {kind}")
+    array = given if library is None else library.read(name, given)
+    if isinstance(array, np.ndarray):
+        if format_of(array.dtype) is not None:
+            return widened(array)
+        if is_bfloat16(array.dtype):
+            return array.astype(np.float32)
+    return array
 
 
 def _real(name: str, shape: str, given: Any) -> NDArray[Any]:
