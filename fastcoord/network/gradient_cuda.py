@@ -40,6 +40,7 @@ from fastcoord.network.tile_cuda import BLOCKS, THREADS, TILE, on_map, responder
 __all__ = ["gradient_plan", "vjp"]
 
 TASKS = 512  # at most; each keeps sums of its own
+PLAIN = 8  # products added up before what rounding takes is kept
 OF_ALL = 7  # numbers that describe a part with all its taps
 PLANE = (THREADS // WARP * ROWS + PART) * WARP  # of the gated gradients of a feature
 
@@ -97,7 +98,7 @@ def parameters_kernel(features: int, number: Any) -> Any:
     """The kernel that adds up the gradients of weights and bias in `kept`, and the features' sums of each tile."""
     group, responses_to = group_of_features(features), responder(features, number)
     add_all, nothing, keep, zeros = group.add, group.nothing, group.keep, group.zeros
-    gate_all, collect, accumulate = group.gate, group.collect, group.accumulate
+    gate_all, collect, add_sums, accumulate = group.gate, group.collect, group.add_sums, group.accumulate
     merged_in_block = block_merge(group.merge)
     length = features * PLANE
 
@@ -161,13 +162,17 @@ def parameters_kernel(features: int, number: Any) -> Any:
                     tap = index - y * taps
                     down_by: Any = np.int64(np.uint32(tap) // np.uint32(item(all_taps, at + 4)))
                     under = down_by * PITCH + tap - down_by * item(all_taps, at + 4)
-                    some = zeros(unit - unit)
+                    states = nothing(unit - unit)
                     while y < rows:
-                        for x in range(columns):
-                            some = collect(some, item(tile, y * PITCH + x + under), gated, y * WARP + x, PLANE)
+                        for x in range(0, columns, PLAIN):
+                            some = zeros(unit - unit)
+                            for column in range(x, min(x + PLAIN, columns)):
+                                value = item(tile, y * PITCH + column + under)
+                                some = collect(some, value, gated, y * WARP + column, PLANE)
+                            states = add_sums(states, some)
                         y += slices
                     slot = (first_task + task) * slots + item(all_taps, at + 5) + index
-                    accumulate(some, kept, 2 * (slot * sizes.padded + first_feature), u == first)
+                    accumulate(states, kept, 2 * (slot * sizes.padded + first_feature), u == first)
                     index += cuda.blockDim.x
 
     return parameters

@@ -37,8 +37,9 @@ class _Group(NamedTuple):
     keep: Any  # (states, place, at): write them
     gate: Any  # (responses, are_there, gradients, at, place, there, apart): write the gradients where responses pass
     collect: Any  # (sums, value, place, at, apart): the sums after one more value times what `gate` wrote
-    accumulate: Any  # (sums, place, at, is_first): add the sums to (sum, rest, …), or write them
     zeros: Any  # (zero): sums of nothing
+    add_sums: Any  # (states, sums): the states after the sums
+    accumulate: Any  # (states, place, at, is_first): merge the states with those that are kept, or write them
 
 
 @functools.cache
@@ -102,10 +103,14 @@ def group_of_features(features: int) -> _Group:
         return (absorb(sums[0], value, item(place, at)),)
 
     @inlined
-    def accumulate_one(sums: Any, place: Any, at: Any, is_first: Any) -> None:
-        zero = like(sums[0], 0)
+    def add_sums_one(states: Any, sums: Any) -> Any:
+        return add(states[:2], sums[0])
+
+    @inlined
+    def accumulate_one(states: Any, place: Any, at: Any, is_first: Any) -> None:
+        zero = like(states[0], 0)
         before = zero if is_first else item(place, at), zero if is_first else item(place, at + 1)
-        state = add(before, sums[0])
+        state = merge(before, states[:2])
         place[np.uint64(at)] = state[0]
         place[np.uint64(at + 1)] = state[1]
 
@@ -115,10 +120,10 @@ def group_of_features(features: int) -> _Group:
 
     if features == 1:
         first = begin_one, absorb_one, add_one, merge_one, nothing_one, keep_one
-        return _Group(*first, gate_one, collect_one, accumulate_one, zeros_one)
+        return _Group(*first, gate_one, collect_one, zeros_one, add_sums_one, accumulate_one)
     others = group_of_features(features - 1)
     begin_others, absorb_others, add_others, merge_others, nothing_others, keep_others = others[:6]
-    gate_others, collect_others, accumulate_others, zeros_others = others[6:]
+    gate_others, collect_others, zeros_others, add_sums_others, accumulate_others = others[6:]
 
     @inlined
     def begin_all(a: Any, b: Any, c: Any, d: Any, rows: Any) -> Any:
@@ -156,16 +161,20 @@ def group_of_features(features: int) -> _Group:
         return some + collect_others(sums[1:], value, place, at + apart, apart)
 
     @inlined
-    def accumulate_all(sums: Any, place: Any, at: Any, is_first: Any) -> None:
-        accumulate_one(sums, place, at, is_first)
-        accumulate_others(sums[1:], place, at + 2, is_first)
+    def add_sums_all(states: Any, sums: Any) -> Any:
+        return add_sums_one(states, sums) + add_sums_others(states[2:], sums[1:])
+
+    @inlined
+    def accumulate_all(states: Any, place: Any, at: Any, is_first: Any) -> None:
+        accumulate_one(states, place, at, is_first)
+        accumulate_others(states[2:], place, at + 2, is_first)
 
     @inlined
     def zeros_all(zero: Any) -> Any:
         return zeros_one(zero) + zeros_others(zero)
 
     all_of_first = begin_all, absorb_all, add_all, merge_all, nothing_all, keep_all
-    return _Group(*all_of_first, gate_all, collect_all, accumulate_all, zeros_all)
+    return _Group(*all_of_first, gate_all, collect_all, zeros_all, add_sums_all, accumulate_all)
 
 
 def several(count: int, number: Any) -> Any:
