@@ -251,7 +251,8 @@ def test_stored_figures_come_back(found, tmp_path):
 
 def test_tables(found):
     made = report.tables(found)
-    assert made.keys() == {"decode.onehot", "latency", "startup", "goals"}
+    assert made.keys() == {"decode.onehot", "proof", "latency", "startup", "goals"}
+    assert "| `decode.onehot` | 3136×64×64 | 1000 | 100% of the ceiling |" in made["proof"]
     lines = made["decode.onehot"].splitlines()
     assert lines[2].startswith(
         "| 16384×64×64 | float32 | 2000 | 0% | 0.1 | 1000 (fast) | 0.50 | **0.95 missed** | 4000 |"
