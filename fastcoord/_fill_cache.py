@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastcoord import _compile, decode, encode
 from fastcoord._arrays import PIXEL_TYPES
 from fastcoord._halves import FORMATS, format_of
+from fastcoord.network import CoordNet
 
 __all__ = ["CALLS", "COMMON", "TYPES", "Done", "fill"]
 
@@ -27,12 +28,14 @@ class Arrays(NamedTuple):
     canvas: dict[str, Any]  # the options of an encoder that makes such maps
 
 
-# Every public function, by name: how it is called. `maps` lie in memory in each way for which there is a kernel. Not
-# `CoordNet`, whose kernels go by the number of features too.
+# Every public function, by name: how it is called. `maps` lie in memory in each way for which there is a kernel. Of
+# `CoordNet`, whose kernels go by the number of features too, the networks that it constructs, which have two.
 CALLS: dict[str, Callable[[Arrays], object]] = {
     "decode.onehot": lambda given: decode.onehot(given.maps),
     "encode.onehot": lambda given: [encode.onehot(xy, **given.canvas) for xy in given.points],
     "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
+    "CoordNet.onehot": lambda given: CoordNet.onehot_decoder(*given.maps.shape[1:])(given.maps),
+    "CoordNet.box": lambda given: CoordNet.box_decoder(*given.maps.shape[1:])(given.maps),
 }
 
 # How so many maps lie in memory, each in a way that has a kernel of its own: what everybody has, and for `everything`

@@ -110,5 +110,5 @@ OPERATIONS = (
         for name, net in NETWORKS.items()
     ),
 )
-# Those that are functions of fastcoord: they have CUDA kernels, and `fastcoord compile` knows which kernels they have
+# Those that are functions of fastcoord: `fastcoord compile` knows which kernels they have
 FUNCTIONS = tuple(operation for operation in OPERATIONS if operation.room != "CoordNet")

@@ -29,6 +29,7 @@ from greenlet import getcurrent, greenlet
 from numba import config, cuda, types
 from numba.cuda.simulator import api, kernel, kernelapi
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+from numba.cuda.simulator.cudadrv.devices import FakeCUDADevice
 from numba.np import numpy_support
 
 WARP = 32
@@ -53,6 +54,7 @@ def install() -> None:
     cuda.from_cuda_array_interface = _from_cuda_array_interface
     FakeCUDAArray.__cuda_array_interface__ = property(_cuda_array_interface)
     FakeCUDAArray.__getattr__ = _device_array_attribute
+    FakeCUDADevice.id = 0
 
 
 # The threads of a block, and who runs next

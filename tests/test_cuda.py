@@ -13,17 +13,18 @@ from fastcoord import _arrays, _draw_cuda, _launch
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
+from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
 from tests import cases
 from tests.agreement import assert_agrees
 from tests.contract import encoders
-from tests.operations import FUNCTIONS, members
+from tests.operations import OPERATIONS, members
 
 in_simulator = pytest.mark.simulator
 on_gpu = pytest.mark.gpu
 needs_compiler = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="the simulator replaces the compiler")
 
-DECODE, ENCODE = (next(o for o in FUNCTIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
+DECODE, ENCODE = (next(o for o in OPERATIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
 GUARD = 64  # bytes, a multiple of 16
 
 # What the simulator visits in about a second beside the small cases: several rounds of each loop, and bytes in float64.
@@ -34,12 +35,14 @@ _LARGER = {
     ),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
+    "CoordNet.taps": ("type float32, patches",),
+    "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
 IN_SIMULATOR = [
     pytest.param(operation, case, id=f"{operation}-{case}")
-    for operation in FUNCTIONS
+    for operation in OPERATIONS
     for case in operation.cases()
     if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
 ]
@@ -123,7 +126,7 @@ def check(operation, case):
     result = on_host(operation.function(Foreign(array), **case.options))
     assert_agrees(operation, result, arguments, case.options)
     source = Foreign(array, array.itemsize)
-    for like in (garbage_like, every_second)[: 1 if operation.room == "decode" else 2]:
+    for like in (garbage_like, every_second)[: 2 if operation.room == "encode" else 1]:
         out, guards = given(result, like)
         assert operation.function(source, **case.options, out=out) is out
         # Sums in another order, since the groups of 16 bytes begin at other pixels, may differ in the last bit.
@@ -143,6 +146,8 @@ def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, ke
     if kernels == "blocks":
         monkeypatch.setattr(decode, "WARP_PIXELS", 0)
         monkeypatch.setattr(decode, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
+        monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
+        monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
 
@@ -380,10 +385,11 @@ def test_kernels_compile_to_what_they_should(capsys):
 
 @on_gpu
 @pytest.mark.parametrize("kernels", ["warps", "blocks", "warps or blocks"])
-@pytest.mark.parametrize("operation", FUNCTIONS, ids=str)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
     if kernels != "warps or blocks":
         monkeypatch.setattr(decode, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
+        monkeypatch.setattr(network, "BAND", 1 << 31 if kernels == "warps" else 1 << 10)
     for case in operation.cases():
         if case.is_half:
             continue
@@ -432,7 +438,7 @@ class OnNoDevice:
 @needs_compiler
 @pytest.mark.skipif(not config.ENABLE_CUDASIM and cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_a_gpu_the_error_says_so():
-    for operation in FUNCTIONS:
+    for operation in OPERATIONS:
         options = {"shape": (3, 4)} if operation.room == "encode" else {}
         with pytest.raises(RuntimeError, match="a CUDA array needs an NVIDIA driver and a GPU, and none was found"):
             operation.function(OnNoDevice(), **options)

@@ -16,6 +16,7 @@ from fastcoord import _compile, _fill_cache, cli
 from tests.operations import FUNCTIONS
 
 ROOT = Path(fc.__file__).parent.parent
+CALLED = [*map(str, FUNCTIONS), "CoordNet.onehot", "CoordNet.box"]
 
 
 def process(code, cache, *arguments):
@@ -44,6 +45,9 @@ for maps in (1, 200):
     images = np.ones((maps, 70, 90), np.uint8)
     fc.decode.onehot(images)
     fc.decode.onehot(images.view(bool))
+    for net in (fc.CoordNet.onehot_decoder(70, 90), fc.CoordNet.box_decoder(70, 90)):
+        net(images)
+        net(images.view(bool))
     for dtype in ("float32", "float64", "int64"):
         xy = np.ones((maps, 2), dtype)
         for draw in (fc.encode.onehot, fc.encode.box):
@@ -75,7 +79,7 @@ def test_no_later_process_compiles(tmp_path):
     assert filled.returncode == 0, filled.stderr
     assert filled.stderr == ""
     *lines, total, place = filled.stdout.splitlines()
-    expected = [[str(o), "uint8", layout] for o in FUNCTIONS for layout in ("contiguous", "one large map")]
+    expected = [[name, "uint8", layout] for name in CALLED for layout in ("contiguous", "one large map")]
     assert [[line[:16].strip(), line[16:25].strip(), line[25:39].strip()] for line in lines] == expected
     compiled, stored, read = map(int, re.match(r"(\d+) kernels compiled, (\d+) stored, (\d+) read, in", total).groups())
     assert compiled == stored >= 2 * len(FUNCTIONS)
@@ -96,7 +100,7 @@ def test_no_later_process_compiles(tmp_path):
     again = compile_(cache, "--types", "uint8")
     assert again.returncode == 0
     assert f"0 kernels compiled, 0 stored, {stored} read" in again.stdout
-    assert again.stdout.count("in the cache already") == 2 * len(FUNCTIONS)
+    assert again.stdout.count("in the cache already") == 2 * len(CALLED)
 
 
 def test_without_a_folder_it_fails_before_the_work(tmp_path):
@@ -123,7 +127,7 @@ def test_what_could_not_be_stored_is_a_failure(tmp_path):
 
 @pytest.mark.small
 def test_every_function_is_called():
-    assert list(_fill_cache.CALLS) == [operation.name for operation in FUNCTIONS]
+    assert list(_fill_cache.CALLS) == CALLED
 
 
 @pytest.mark.small

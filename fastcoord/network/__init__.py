@@ -1,5 +1,7 @@
 """`CoordNet`: a network of one convolution over an image and its coordinates, one ReLU, one sum and one readout."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -78,7 +80,7 @@ class CoordNet:
     bias: NDArray[np.float64]
     readout: NDArray[np.float64]
     offset: NDArray[np.float64]
-    _plans: dict[Any, cpu.Plan] = field(init=False, repr=False, default_factory=dict)
+    _plans: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Copy and check the parameters."""
@@ -185,19 +187,19 @@ class CoordNet:
         ----------
         images : array (..., C, H, W), or (..., H, W) where C is 1
             bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64; of NumPy (or nested lists),
-            PyTorch or JAX on the CPU; with any strides: it is read in place (but copied if its strides are no whole
-            elements). Not modified. Where the network has one image channel there is no channel axis: one of length 1
-            counts as part of the batch.
+            PyTorch or JAX on the CPU, or on a GPU, but for halves; with any strides: it is read in place (but copied if
+            its strides are no whole elements). Not modified. Where the network has one image channel there is no
+            channel axis: one of length 1 counts as part of the batch.
         axes : two ints
             Which axes are height and width; (1, 2) for NHWC. Of the remaining axes, in their order, the last is the
             channels, where C is not 1, and the others are the batch.
         out : array
-            Where to write: an array as this function would return, sharing no memory with `images`. Arrays of JAX
-            cannot be written.
+            Where to write: an array as this function would return, sharing no memory with `images`; on a GPU it is
+            contiguous. Arrays of JAX cannot be written.
 
         Returns
         -------
-        array (..., M), of the library of `images`
+        array (..., M), of the library of `images` and on its device
             float32; float64 for float64 images.
 
         Raises
@@ -211,7 +213,10 @@ class CoordNet:
         Notes
         -----
         Source: F. Piekniewski, "Autopsy of a deep learning paper", 2018. The sums keep what rounding takes from them.
-        The bits of a result do not depend on the number of threads.
+        The bits of a result do not depend on the number of threads; on a GPU they repeat.
+
+        The first call for a shape of maps on a GPU copies the network's tables there and waits for that; other calls do
+        not wait. The CUDA kernels are proven in a simulator and as machine code, and have not run on a GPU.
 
         Examples
         --------
@@ -222,7 +227,12 @@ class CoordNet:
         (3, 2)
         """
         if is_on_gpu(images):
-            raise TypeError("images: expected an array on the CPU; CoordNet has no CUDA kernel yet, got one on a GPU")
+            from fastcoord.network import cuda
+
+            seen = cuda.seen(images)
+            read, batch = self._read(seen, axes)
+            plan_of = functools.partial(self._plan, read, seen.dtype, cuda.plan)
+            return cuda.network(read, batch, plan_of, images, seen, out)
         library = library_of(images)
         images = pixel_array("images", images, halves=True)
         read, batch = self._read(images, axes)
@@ -231,7 +241,7 @@ class CoordNet:
         given = result("out", out, shape, dtype, images, library=library)
         written = flat(given)
         if written.size:
-            cpu.network(read, self.channels, self._plan(read, images.dtype), written)
+            cpu.network(read, self.channels, self._plan(read, images.dtype, cpu.plan), written)
         write_back(written, given)
         if library is None:
             return given
@@ -256,7 +266,7 @@ class CoordNet:
         ----------
         grad : array (..., M)
             The gradient with respect to the outputs; real numbers, in an array of the library of `images` or in nested
-            lists.
+            lists. On a GPU a contiguous array on the device of `images`.
         images : array (..., C, H, W), or (..., H, W) where C is 1
             As for the network itself. Not modified.
         axes : two ints
@@ -279,7 +289,7 @@ class CoordNet:
         Notes
         -----
         At 0 the ReLU's gradient is 0. A response that is NaN lets the gradient pass. The features of four kernels, for
-        some rows of a map at a time, are all that is stored.
+        some rows of a map at a time, are all that is stored; on a GPU, where there are two passes, those of a tile.
 
         Examples
         --------
@@ -290,7 +300,15 @@ class CoordNet:
         array([ 0.,  0.,  0., -6.,  0.,  0.], dtype=float32)
         """
         if is_on_gpu(images):
-            raise TypeError("images: expected an array on the CPU; CoordNet has no CUDA kernel yet, got one on a GPU")
+            from fastcoord.network import cuda, gradient_cuda
+
+            seen = cuda.seen(images)
+            read, batch = self._read(seen, axes)
+            plan_of = functools.partial(self._plan, read, seen.dtype, gradient_cuda.gradient_plan)
+            shapes = self.weight.shape, self.bias.shape, self.readout.shape, self.offset.shape
+            return Gradients(*gradient_cuda.vjp(read, batch, shapes, plan_of, grad, images, seen, axes))
+        if is_on_gpu(grad):
+            raise TypeError("grad: expected an array on the CPU, as images is; got one on a GPU")
         library = library_of(images)
         images = pixel_array("images", images, halves=True)
         read, batch = self._read(images, axes)
@@ -318,17 +336,24 @@ class CoordNet:
             raise ValueError(f"images: expected shape (..., {channels}, H, W); got {images.shape} with axes {axes}")
         return read, read.batch[:-1]
 
-    def _plan(self, read: Maps, dtype: np.dtype[Any]) -> cpu.Plan:
-        """The kernel's plan for maps of this shape and type: kept, as it takes longer than a small image."""
+    def _plan(self, read: Maps, dtype: np.dtype[Any], make: Callable[..., Any], device: int | None = None) -> Any:
+        """The plan of the CPU's or a GPU's kernel for maps of this shape and type, which `make` makes.
+
+        It is kept, as it takes longer than a small image.
+        """
         number = number_type(loaded_type(dtype))
-        key = (read.height, read.width, number)
+        key = (make, device, read.height, read.width, number)
         planned = self._plans.get(key)
         if planned is None:
-            planned = cpu.plan(self.weight, self.bias, self.readout, self.offset, read.height, read.width, number)
+            planned = make(self.weight, self.bias, self.readout, self.offset, read.height, read.width, number)
             while len(self._plans) >= _PLANS:
                 self._plans.pop(next(iter(self._plans)), None)
             self._plans[key] = planned
         return planned
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes: no plans, which may lie on a GPU."""
+        return {**self.__dict__, "_plans": {}}
 
 
 def _numbers(name: str, given: Any, library: Library | None) -> Any:

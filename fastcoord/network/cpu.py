@@ -16,7 +16,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._memory import load, memory, store, store_first
 from fastcoord._vector import lane_merge, out_of_line, splat
-from fastcoord.network.formula import Tables, coordinate_tables, finish, merge, read_out, trimmed
+from fastcoord.network.formula import Tables, coordinate_tables, finish, group_of, merge, read_out, trimmed
 from fastcoord.network.tile import (
     LANES,
     ROWS,
@@ -260,7 +260,7 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     """The plan for maps of this shape, whose pixels are absorbed as `dtype`."""
     weight = trimmed(weight)
     count, _, kernel_height, kernel_width = weight.shape
-    features = group_of(count, dtype)
+    features = group_of(count, most_features(dtype))
     above, aside = kernel_height // 2, kernel_width // 2
     channels = weight.shape[1] - 2
     image_weight = weight[:, :channels]
@@ -279,10 +279,9 @@ def plan(weight: Any, bias: Any, readout: Any, offset: Any, height: int, width: 
     )
 
 
-def group_of(count: int, dtype: Any) -> int:
-    """How many of `count` features are computed at a time: what leaves the fewest places empty, else the most."""
-    most = 4 if dtype == np.float32 else 2  # float64 takes two registers: four features would not fit
-    return min(range(1, most + 1), key=lambda group: (-(-count // group) * group, -group))
+def most_features(dtype: Any) -> int:
+    """How many features at a time the registers have room for."""
+    return 4 if dtype == np.float32 else 2
 
 
 def packed(weight: Any, taps: Any, features: int, dtype: Any) -> NDArray[Any]:

@@ -26,6 +26,11 @@ def number_type(dtype: Any) -> Any:
 # ---- Once a network and a shape of maps ------------------------------------------------------------------------------
 
 
+def group_of(count: int, most: int) -> int:
+    """How many of `count` features are computed at a time: what leaves the fewest places empty, else the most."""
+    return min(range(1, most + 1), key=lambda group: (-(-count // group) * group, -group))
+
+
 class Tables(NamedTuple):
     """What the bias and the coordinate maps add to a feature at (row, column): constant + row·slope.
 
