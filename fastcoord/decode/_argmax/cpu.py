@@ -1,0 +1,400 @@
+"""Who visits which pixel of a heatmap on the CPU.
+
+A stretch of pixels is read in blocks of eight cache lines. Each lane keeps the largest value of its blocks, the number
+of the first block that had it, and whether a second one had: no branch depends on where the maximum lies. Then the
+lanes are compared, and one block is searched, which the cache still has. Maps whose pixels do not stand side by side
+are gathered in the same way.
+
+Large maps are cut into pieces, by their shape, so that all threads help and the result does not depend on how many
+there are.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from fastcoord._arrays import Maps
+from fastcoord._compile import Kernel, inlined, kernel, outlined
+from fastcoord._halves import format_of
+from fastcoord._memory import as_int16, gather, item_bytes, load_line, memory, octets, prefetch
+from fastcoord._vector import (
+    CACHE_LINE,
+    any_lane,
+    convert,
+    first_lane,
+    lane_bits,
+    lane_numbers,
+    like,
+    maximum,
+    minimum,
+    out_of_line,
+    rotated,
+    select,
+    trailing_zeros,
+)
+from fastcoord.decode._argmax.formula import FAR, INFINITY_BITS, LOWEST_KEY, absorb, finish, key, merge
+
+LINES = 8  # vectors in a block
+GATHERED = 16  # lanes of a vector whose pixels stand apart
+BLOCKS = 127  # in a stretch: any type of pixels holds the number of each, and 127 itself
+AHEAD = 8192  # bytes between a line that is read and one that is prefetched
+PIECE = 1 << 18  # pixels in a piece
+
+
+@inlined
+def _least(vector: Any) -> Any:
+    """The least of the lanes; in vectors with fewer than 64 the first turns change nothing, and cost nothing."""
+    vector = minimum(vector, rotated((vector,), 32)[0])
+    vector = minimum(vector, rotated((vector,), 16)[0])
+    vector = minimum(vector, rotated((vector,), 8)[0])
+    vector = minimum(vector, rotated((vector,), 4)[0])
+    vector = minimum(vector, rotated((vector,), 2)[0])
+    return first_lane((minimum(vector, rotated((vector,), 1)[0]),))[0]
+
+
+@inlined
+def _greatest(vector: Any) -> Any:
+    vector = maximum(vector, rotated((vector,), 32)[0])
+    vector = maximum(vector, rotated((vector,), 16)[0])
+    vector = maximum(vector, rotated((vector,), 8)[0])
+    vector = maximum(vector, rotated((vector,), 4)[0])
+    vector = maximum(vector, rotated((vector,), 2)[0])
+    return first_lane((maximum(vector, rotated((vector,), 1)[0]),))[0]
+
+
+def _reader(is_adjacent: bool, is_half: bool) -> Any:
+    """How a vector is read: the first `count` of its pixels and the lowest value in the other lanes; and where is NaN.
+
+    Halves come as keys.
+    """
+
+    @inlined
+    def read(place: Any, at: int, stride: int, count: int, infinity: Any) -> Any:
+        if is_half:
+            words = as_int16(place)
+            bits = load_line(words, at, count) if is_adjacent else gather(words, at, stride, count, GATHERED)
+            number, is_nan = key(bits, like(bits, infinity))
+            is_there = lane_numbers(bits) < like(bits, count)
+            return select(is_there, number, like(bits, LOWEST_KEY)), is_nan & is_there
+        values = load_line(place, at, count) if is_adjacent else gather(place, at, stride, count, GATHERED)
+        return values, values != values
+
+    return read
+
+
+@outlined
+def _lowest_pixels(place: Any, at: int, stride: int, pixels: int, lowest: Any) -> Any:
+    """The number of the first pixel that is `lowest`, FAR if none is, and whether there are several."""
+    out_of_line()
+    first, several = FAR, 0
+    for i in range(pixels):
+        if place[at + i * stride] == lowest:
+            several = 0 if first == FAR else 1
+            first = i if first == FAR else first
+    return first, several
+
+
+def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
+    """How a stretch of pixels is read, at most BLOCKS blocks."""
+
+    @inlined
+    def read_block(place: Any, at: int, stride: int, count: int, infinity: Any, lanes: int) -> Any:
+        """The largest of the pixels of each lane, without NaN, and where is NaN."""
+        largest, has_nan = read(place, at, stride, 0, infinity)
+        for k in range(LINES):
+            values, is_nan = read(place, at + k * lanes * stride, stride, count - k * lanes, infinity)
+            largest = maximum(values, largest)  # in this order NaN is dropped
+            has_nan = has_nan | is_nan
+        return largest, has_nan
+
+    @inlined
+    def read_stretch(place: Any, at: int, stride: int, pixels: int, infinity: Any) -> Any:
+        """The state of the stretch, its positions counted from its beginning."""
+        lines, size = octets(place), item_bytes(place)
+        lanes = CACHE_LINE // size if is_adjacent else GATHERED
+        block = LINES * lanes
+        lowest, has_nan = read(place, at, stride, 0, infinity)
+        number, one = like(lowest, 0), like(lowest, 1)
+        state = (lowest, number, number)
+        whole = pixels // block
+        for b in range(whole):
+            here = at + b * block * stride
+            if is_adjacent:
+                for line in range(LINES):
+                    prefetch(lines, here * size + line * CACHE_LINE + AHEAD)
+            # the count is known when compiled: no masks
+            largest, is_nan = read_block(place, here, stride, block, infinity, lanes)
+            state, has_nan = absorb(state, largest, number), has_nan | is_nan
+            number = number + one
+        if whole * block < pixels:
+            here = at + whole * block * stride
+            largest, is_nan = read_block(place, here, stride, pixels - whole * block, infinity, lanes)
+            state, has_nan = absorb(state, largest, number), has_nan | is_nan
+        greatest, least = _greatest(state[0]), first_lane((lowest,))[0]
+        is_spoilt = 1 if any_lane(has_nan) else 0
+        if greatest == least:
+            if is_half:  # no pixel has this key
+                return greatest, FAR, 0, is_spoilt
+            if is_spoilt != 0:
+                first, several = _lowest_pixels(place, at, stride, pixels, greatest)
+                return greatest, first, several, is_spoilt
+            return greatest, 0, 1 if pixels > 1 else 0, is_spoilt
+        # From here on the lanes beyond the last pixel, which hold the lowest value, are not equal to the greatest
+        best = like(lowest, greatest)
+        holds = state[0] == best
+        several_lanes = lane_bits(holds)
+        is_tie = several_lanes & (several_lanes - 1) != 0
+        is_tie |= any_lane(holds & (state[2] == one))
+        first_block = np.int64(_least(select(holds, state[1], like(lowest, BLOCKS)))) * block
+        first = 0
+        seen = 0
+        for back in range(1, LINES + 1):
+            k = first_block + (LINES - back) * lanes
+            bits = lane_bits(read(place, at + k * stride, stride, pixels - k, infinity)[0] == best)
+            first = k + trailing_zeros(bits) if bits != 0 else first
+            is_tie |= (bits & (bits - 1) != 0) | (bits & seen != 0)
+            seen = -1 if bits != 0 else seen
+        return greatest, first, 1 if is_tie else 0, is_spoilt
+
+    return read_stretch
+
+
+def _scalar(is_half: bool) -> Any:
+    """How one pixel is read, as it is compared."""
+
+    @inlined
+    def value(place: Any, at: int, infinity: Any) -> Any:
+        return key(np.int64(as_int16(place)[at]), infinity)[0] if is_half else place[at]
+
+    return value
+
+
+@inlined
+def _write(
+    place: Any,
+    start: int,
+    row_stride: int,
+    column_stride: int,
+    width: int,
+    state: Any,
+    skips: bool,
+    threshold: Any,
+    at: int,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """The answer for map number `at`, whose pixels have this state."""
+    _greatest, position, several, has_nan = state
+    is_found = position != FAR
+    pixel = position if is_found else 0
+    if pixel >> 32 == 0:  # a division of 64 bits takes three times as long
+        row: Any = np.int64(np.uint32(pixel) // np.uint32(width))
+    else:
+        row = pixel // width
+    column = pixel - row * width
+    greatest = convert(place[start + row * row_stride + column * column_stride], threshold)
+    xy[2 * at], xy[2 * at + 1], score[at], status[at] = finish(
+        greatest,
+        convert(column, threshold),
+        convert(row, threshold),
+        is_found,
+        several,
+        has_nan != 0 and not skips,
+        threshold,
+    )
+
+
+def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
+    read, value = _reader(is_adjacent, is_half), _scalar(is_half)
+    stretch = _stretch(read, is_adjacent, is_half)
+
+    @outlined
+    def read_piece(
+        place: Any,
+        start: int,
+        row_stride: int,
+        column_stride: int,
+        first_row: int,
+        last_row: int,
+        left: int,
+        right: int,
+        columns: int,
+        infinity: Any,
+    ) -> Any:
+        """The state of some columns of some rows of a map."""
+        out_of_line()
+        span = BLOCKS * LINES * (CACHE_LINE // item_bytes(place) if is_adjacent else GATHERED)
+        state = (first_lane((read(place, start, column_stride, 0, infinity)[0],))[0], FAR, 0, 0)
+        for row in range(first_row, last_row):
+            for column in range(left, right, span):
+                some = span if right - column > span else right - column
+                at = start + row * row_stride + column * column_stride
+                greatest, first, several, is_spoilt = stretch(place, at, column_stride, some, infinity)
+                first = first if first == FAR else first + row * columns + column
+                state = merge(state, (greatest, first, several, is_spoilt), FAR)
+        return state
+
+    @outlined
+    def decode_piece(
+        place: Any,
+        map_start: int,
+        row_stride: int,
+        column_stride: int,
+        piece: int,
+        rows: int,
+        columns: int,
+        tall: int,
+        wide: int,
+        width: int,
+        infinity: Any,
+        skips: bool,
+        threshold: Any,
+        at: int,
+        partial: Any,
+        task: int,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        """Write the answer for map number `at`, or if it has several pieces what is found in one."""
+        out_of_line()  # compiled once for the serial and the parallel kernel
+        across = (columns + wide - 1) // wide
+        top, left = piece // across * tall, piece % across * wide
+        bottom = top + tall if rows - top > tall else rows
+        right = left + wide if columns - left > wide else columns
+        state = read_piece(
+            place, map_start, row_stride, column_stride, top, bottom, left, right, columns, infinity
+        )
+        if tall < rows or wide < columns:
+            partial[3 * task], partial[3 * task + 1], partial[3 * task + 2] = state[1], state[2], state[3]
+        else:
+            _write(place, map_start, row_stride, column_stride, width, state, skips, threshold, at, xy, score, status)
+
+    @kernel
+    def decode(
+        images: Any,
+        start: int,
+        outer_stride: int,
+        inner_count: int,
+        inner_stride: int,
+        row_stride: int,
+        column_stride: int,
+        number: int,
+        maps: int,
+        rows: int,
+        columns: int,
+        tall: int,
+        wide: int,
+        width: int,
+        infinity: Any,
+        skips: bool,
+        threshold: Any,
+        partial: Any,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        place, partial_place = memory(images), memory(partial)
+        xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
+        pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
+        for index in prange(maps * pieces):
+            task: Any = np.int64(index)  # an unsigned index would make floats of differences
+            i = task // pieces
+            outer = i // inner_count
+            first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            decode_piece(
+                place,
+                first,
+                row_stride,
+                column_stride,
+                task - i * pieces,
+                rows,
+                columns,
+                tall,
+                wide,
+                width,
+                infinity,
+                skips,
+                threshold,
+                number + i,
+                partial_place,
+                task,
+                xy_place,
+                score_place,
+                status_place,
+            )
+        if pieces > 1:
+            for i in range(maps):
+                outer = i // inner_count
+                first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+                state = (value(place, first, infinity), FAR, 0, 0)
+                for task in range(i * pieces, (i + 1) * pieces):
+                    position = partial[3 * task]
+                    element = first
+                    if position != FAR:
+                        element += position // width * row_stride + position % width * column_stride
+                    greatest = value(place, element, infinity)
+                    state = merge(state, (greatest, position, partial[3 * task + 1], partial[3 * task + 2]), FAR)
+                _write(
+                    place,
+                    first,
+                    row_stride,
+                    column_stride,
+                    width,
+                    state,
+                    skips,
+                    threshold,
+                    number + i,
+                    xy_place,
+                    score_place,
+                    status_place,
+                )
+
+    return decode
+
+
+_KERNELS = {(adjacent, half): _decoder(adjacent, half) for adjacent in (True, False) for half in (True, False)}
+_NO_PARTIAL = np.empty(0, np.int64)
+
+
+def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status: Any) -> None:
+    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`."""
+    pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
+    rows, columns = height, width
+    if maps.row_stride == width * maps.column_stride:
+        rows, columns = 1, height * width  # all pixels are equally far apart
+    tall, wide = max(PIECE // columns, 1), columns
+    if rows == 1 and columns > PIECE:
+        wide = PIECE
+    tall = min(tall, rows)
+    pieces = -(-rows // tall) * -(-columns // wide)
+    partial = _NO_PARTIAL if pieces == 1 else np.empty(3 * count * pieces, np.int64)
+    form = format_of(pixels.dtype)
+    decode = _KERNELS[maps.column_stride == 1, form is not None]
+    for i, start in enumerate(maps.starts):
+        decode(
+            count * width * height,
+            pixels,
+            start,
+            maps.outer_stride,
+            maps.inner_count,
+            maps.inner_stride,
+            maps.row_stride,
+            maps.column_stride,
+            i * count,
+            count,
+            rows,
+            columns,
+            tall,
+            wide,
+            width,
+            np.int16(0 if form is None else INFINITY_BITS[form]),
+            skips,
+            threshold,
+            partial,
+            xy,
+            score,
+            status,
+        )
