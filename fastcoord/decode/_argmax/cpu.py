@@ -37,6 +37,7 @@ from fastcoord.decode._argmax.formula import FAR, INFINITY_BITS, LOWEST_KEY, abs
 
 LINES = 8  # vectors in a block
 GATHERED = 16  # lanes of a vector whose pixels stand apart
+GROUP = 8  # maps that one call decodes
 BLOCKS = 127  # in a stretch: any type of pixels holds the number of each, and 127 itself
 AHEAD = 8192  # bytes between a line that is read and one that is prefetched
 PIECE = 1 << 18  # pixels in a piece
@@ -83,20 +84,37 @@ def _reader(is_adjacent: bool, is_half: bool) -> Any:
     return read
 
 
-@outlined
-def _lowest_pixels(place: Any, at: int, stride: int, pixels: int, lowest: Any) -> Any:
-    """The number of the first pixel that is `lowest`, FAR if none is, and whether there are several."""
-    out_of_line()
-    first, several = FAR, 0
-    for i in range(pixels):
-        if place[at + i * stride] == lowest:
-            several = 0 if first == FAR else 1
-            first = i if first == FAR else first
-    return first, several
+def _scalar(is_half: bool) -> Any:
+    """How one pixel is read, as it is compared."""
+
+    @inlined
+    def value(place: Any, at: int, infinity: Any) -> Any:
+        return key(np.int64(as_int16(place)[at]), infinity)[0] if is_half else place[at]
+
+    return value
+
+
+def _finder(is_half: bool) -> Any:
+    """How pixels are searched one by one: where the lanes of a vector do not tell."""
+    value = _scalar(is_half)
+
+    @outlined
+    def find(place: Any, at: int, stride: int, pixels: int, infinity: Any, wanted: Any) -> Any:
+        """The number of the first pixel that is `wanted`, FAR if none is; 1 if there are several."""
+        out_of_line()
+        first, several = FAR, 0
+        for i in range(pixels):
+            if value(place, at + i * stride, infinity) == wanted:
+                several = 0 if first == FAR else 1
+                first = i if first == FAR else first
+        return first, several
+
+    return find
 
 
 def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
     """How a stretch of pixels is read, at most BLOCKS blocks."""
+    find = _finder(is_half)
 
     @inlined
     def read_block(place: Any, at: int, stride: int, count: int, infinity: Any, lanes: int) -> Any:
@@ -107,6 +125,18 @@ def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
             largest = maximum(values, largest)  # in this order NaN is dropped
             has_nan = has_nan | is_nan
         return largest, has_nan
+
+    @inlined
+    def search_block(place: Any, at: int, stride: int, block: int, infinity: Any, lanes: int, best: Any) -> Any:
+        """The number of the first of the pixels that are `best`, and whether there are several."""
+        first, seen, is_tie = 0, 0, False
+        for back in range(1, LINES + 1):
+            k = (LINES - back) * lanes
+            bits = lane_bits(read(place, at + k * stride, stride, block - k, infinity)[0] == best)
+            first = k + trailing_zeros(bits) if bits != 0 else first
+            is_tie |= (bits & ((bits - 1) | seen)) != 0
+            seen = -1 if bits != 0 else seen
+        return first, is_tie
 
     @inlined
     def read_stretch(place: Any, at: int, stride: int, pixels: int, infinity: Any) -> Any:
@@ -136,38 +166,24 @@ def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
         if greatest == least:
             if is_half:  # no pixel has this key
                 return greatest, FAR, 0, is_spoilt
-            if is_spoilt != 0:
-                first, several = _lowest_pixels(place, at, stride, pixels, greatest)
-                return greatest, first, several, is_spoilt
-            return greatest, 0, 1 if pixels > 1 else 0, is_spoilt
+            if is_spoilt == 0:
+                return greatest, 0, 1 if pixels > 1 else 0, is_spoilt
+        if greatest == least or pixels < block:
+            first, several = find(place, at, stride, pixels, infinity, greatest)
+            return greatest, first, several, is_spoilt
         # From here on the lanes beyond the last pixel, which hold the lowest value, are not equal to the greatest
         best = like(lowest, greatest)
         holds = state[0] == best
-        several_lanes = lane_bits(holds)
-        is_tie = several_lanes & (several_lanes - 1) != 0
+        lanes_that_hold = lane_bits(holds)
+        is_tie = lanes_that_hold & (lanes_that_hold - 1) != 0
         is_tie |= any_lane(holds & (state[2] == one))
-        first_block = np.int64(_least(select(holds, state[1], like(lowest, BLOCKS)))) * block
-        first = 0
-        seen = 0
-        for back in range(1, LINES + 1):
-            k = first_block + (LINES - back) * lanes
-            bits = lane_bits(read(place, at + k * stride, stride, pixels - k, infinity)[0] == best)
-            first = k + trailing_zeros(bits) if bits != 0 else first
-            is_tie |= (bits & (bits - 1) != 0) | (bits & seen != 0)
-            seen = -1 if bits != 0 else seen
-        return greatest, first, 1 if is_tie else 0, is_spoilt
+        offset = np.int64(_least(select(holds, state[1], like(lowest, BLOCKS)))) * block
+        # The last block may be short: none of the pixels before it is the greatest, so as many of them are searched too
+        offset = offset if offset < pixels - block else pixels - block
+        first, is_tie_in_block = search_block(place, at + offset * stride, stride, block, infinity, lanes, best)
+        return greatest, offset + first, 1 if is_tie | is_tie_in_block else 0, is_spoilt
 
     return read_stretch
-
-
-def _scalar(is_half: bool) -> Any:
-    """How one pixel is read, as it is compared."""
-
-    @inlined
-    def value(place: Any, at: int, infinity: Any) -> Any:
-        return key(np.int64(as_int16(place)[at]), infinity)[0] if is_half else place[at]
-
-    return value
 
 
 @inlined
@@ -211,38 +227,17 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
     stretch = _stretch(read, is_adjacent, is_half)
 
     @outlined
-    def read_piece(
+    def decode_tasks(
         place: Any,
         start: int,
+        outer_stride: int,
+        inner_count: int,
+        inner_stride: int,
         row_stride: int,
         column_stride: int,
-        first_row: int,
-        last_row: int,
-        left: int,
-        right: int,
-        columns: int,
-        infinity: Any,
-    ) -> Any:
-        """The state of some columns of some rows of a map."""
-        out_of_line()
-        span = BLOCKS * LINES * (CACHE_LINE // item_bytes(place) if is_adjacent else GATHERED)
-        state = (first_lane((read(place, start, column_stride, 0, infinity)[0],))[0], FAR, 0, 0)
-        for row in range(first_row, last_row):
-            for column in range(left, right, span):
-                some = span if right - column > span else right - column
-                at = start + row * row_stride + column * column_stride
-                greatest, first, several, is_spoilt = stretch(place, at, column_stride, some, infinity)
-                first = first if first == FAR else first + row * columns + column
-                state = merge(state, (greatest, first, several, is_spoilt), FAR)
-        return state
-
-    @outlined
-    def decode_piece(
-        place: Any,
-        map_start: int,
-        row_stride: int,
-        column_stride: int,
-        piece: int,
+        number: int,
+        first_task: int,
+        last_task: int,
         rows: int,
         columns: int,
         tall: int,
@@ -251,26 +246,55 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         infinity: Any,
         skips: bool,
         threshold: Any,
-        at: int,
         partial: Any,
-        task: int,
         xy: Any,
         score: Any,
         status: Any,
     ) -> None:
-        """Write the answer for map number `at`, or if it has several pieces what is found in one."""
+        """Write the answers for some maps, or if they have several pieces what is found in some pieces.
+
+        As no branch tells where the maximum lies, the processor is at the next map before it is done with this one.
+        """
         out_of_line()  # compiled once for the serial and the parallel kernel
+        stride = 1 if is_adjacent else column_stride
+        span = BLOCKS * LINES * (CACHE_LINE // item_bytes(place) if is_adjacent else GATHERED)
+        lowest = first_lane((read(place, start, stride, 0, infinity)[0],))[0]
+        is_whole = tall == rows and wide == columns
         across = (columns + wide - 1) // wide
-        top, left = piece // across * tall, piece % across * wide
-        bottom = top + tall if rows - top > tall else rows
-        right = left + wide if columns - left > wide else columns
-        state = read_piece(
-            place, map_start, row_stride, column_stride, top, bottom, left, right, columns, infinity
-        )
-        if tall < rows or wide < columns:
-            partial[3 * task], partial[3 * task + 1], partial[3 * task + 2] = state[1], state[2], state[3]
-        else:
-            _write(place, map_start, row_stride, column_stride, width, state, skips, threshold, at, xy, score, status)
+        pieces = (rows + tall - 1) // tall * across
+        for task in range(first_task, last_task):
+            i, top, left = task, 0, 0
+            if not is_whole:
+                i = task // pieces
+                top, left = (task - i * pieces) // across * tall, (task - i * pieces) % across * wide
+            outer = 0 if i < inner_count else i // inner_count
+            first_element = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            right = left + wide if columns - left > wide else columns
+            state = (lowest, FAR, 0, 0)
+            for row in range(top, top + tall if rows - top > tall else rows):
+                for column in range(left, right, span):
+                    some = span if right - column > span else right - column
+                    at = first_element + row * row_stride + column * stride
+                    greatest, first, several, is_spoilt = stretch(place, at, stride, some, infinity)
+                    first = first if first == FAR else first + row * columns + column
+                    state = merge(state, (greatest, first, several, is_spoilt), FAR)
+            if is_whole:
+                _write(
+                    place,
+                    first_element,
+                    row_stride,
+                    column_stride,
+                    width,
+                    state,
+                    skips,
+                    threshold,
+                    number + i,
+                    xy,
+                    score,
+                    status,
+                )
+            else:
+                partial[3 * task], partial[3 * task + 1], partial[3 * task + 2] = state[1], state[2], state[3]
 
     @kernel
     def decode(
@@ -299,17 +323,21 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         place, partial_place = memory(images), memory(partial)
         xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
         pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
-        for index in prange(maps * pieces):
-            task: Any = np.int64(index)  # an unsigned index would make floats of differences
-            i = task // pieces
-            outer = i // inner_count
-            first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            decode_piece(
+        some = GROUP if pieces == 1 else 1
+        for index in prange((maps * pieces + some - 1) // some):
+            first: Any = np.int64(index) * some  # an unsigned index would make floats of differences
+            last = first + some if maps * pieces - first > some else maps * pieces
+            decode_tasks(
                 place,
-                first,
+                start,
+                outer_stride,
+                inner_count,
+                inner_stride,
                 row_stride,
                 column_stride,
-                task - i * pieces,
+                number,
+                first,
+                last,
                 rows,
                 columns,
                 tall,
@@ -318,9 +346,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                 infinity,
                 skips,
                 threshold,
-                number + i,
                 partial_place,
-                task,
                 xy_place,
                 score_place,
                 status_place,
@@ -328,18 +354,18 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         if pieces > 1:
             for i in range(maps):
                 outer = i // inner_count
-                first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-                state = (value(place, first, infinity), FAR, 0, 0)
+                first_element = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+                state = (value(place, first_element, infinity), FAR, 0, 0)
                 for task in range(i * pieces, (i + 1) * pieces):
                     position = partial[3 * task]
-                    element = first
+                    element = first_element
                     if position != FAR:
                         element += position // width * row_stride + position % width * column_stride
                     greatest = value(place, element, infinity)
                     state = merge(state, (greatest, position, partial[3 * task + 1], partial[3 * task + 2]), FAR)
                 _write(
                     place,
-                    first,
+                    first_element,
                     row_stride,
                     column_stride,
                     width,
