@@ -129,14 +129,13 @@ def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
     @inlined
     def search_block(place: Any, at: int, stride: int, block: int, infinity: Any, lanes: int, best: Any) -> Any:
         """The number of the first of the pixels that are `best`, and whether there are several."""
-        first, seen, is_tie = 0, 0, False
-        for back in range(1, LINES + 1):
-            k = (LINES - back) * lanes
-            bits = lane_bits(read(place, at + k * stride, stride, block - k, infinity)[0] == best)
-            first = k + trailing_zeros(bits) if bits != 0 else first
-            is_tie |= (bits & ((bits - 1) | seen)) != 0
-            seen = -1 if bits != 0 else seen
-        return first, is_tie
+        hits = 0
+        for k in range(LINES):
+            values, _is_nan = read(place, at + k * lanes * stride, stride, block - k * lanes, infinity)
+            hits |= (1 if any_lane(values == best) else 0) << k
+        k = trailing_zeros(hits) * lanes
+        bits = lane_bits(read(place, at + k * stride, stride, lanes, infinity)[0] == best)
+        return k + trailing_zeros(bits), (hits & (hits - 1)) | (bits & (bits - 1)) != 0
 
     @inlined
     def read_stretch(place: Any, at: int, stride: int, pixels: int, infinity: Any) -> Any:
