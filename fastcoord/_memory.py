@@ -72,7 +72,9 @@ def as_int16(place: Any) -> Any:
 
 @instruction(as_int16)
 def _as_int16(place: Any) -> Any:
-    require(isinstance(place, types.CPointer) and place.dtype.bitwidth == 16, f"as_int16: expected 16 bits; got {place}")
+    require(
+        isinstance(place, types.CPointer) and place.dtype.bitwidth == 16, f"as_int16: expected 16 bits; got {place}"
+    )
     word = ir.IntType(16).as_pointer()
     return types.CPointer(types.int16)(place), lambda builder, pointer: builder.bitcast(pointer, word)
 

@@ -176,7 +176,7 @@ def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
         lanes_that_hold = lane_bits(holds)
         is_tie = lanes_that_hold & (lanes_that_hold - 1) != 0
         is_tie |= any_lane(holds & (state[2] == one))
-        offset = np.int64(_least(select(holds, state[1], like(lowest, BLOCKS)))) * block
+        offset: Any = np.int64(_least(select(holds, state[1], like(lowest, BLOCKS)))) * block
         # The last block may be short: none of the pixels before it is the greatest, so as many of them are searched too
         offset = offset if offset < pixels - block else pixels - block
         first, is_tie_in_block = search_block(place, at + offset * stride, stride, block, infinity, lanes, best)

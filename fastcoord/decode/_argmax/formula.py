@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._vector import like, select
+from fastcoord._vector import like, maximum, select
 from fastcoord.results import Status
 
 NOWHERE = (1 << 31) - 1  # on a GPU, whose maps have fewer pixels; on the CPU `FAR`
@@ -24,9 +24,15 @@ NO_NUMBER = np.nan
 EMPTY, NAN, TIE = (int(s) for s in (Status.EMPTY, Status.NAN, Status.TIE))
 
 
+def number_type(dtype: Any) -> Any:
+    """The type in which a GPU compares pixels of type `dtype`: one that it has and that holds all of them."""
+    wide = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64))
+    return dtype.type if dtype in wide else np.int32
+
+
 @inlined
 def key(bits: Any, infinity: Any) -> Any:
-    """An integer in the order of the floats whose `bits` these are, both zeros 0, and LOWEST_KEY for NaN; is it NaN?
+    """An integer in the order of the floats whose `bits` these are, both zeros 0, LOWEST_KEY for NaN; and where NaN is.
 
     The bits are a sign and a size; `infinity` is the size of ∞, beyond which are those of NaN. To convert to float32
     instead takes 1.3 times as long.
@@ -76,7 +82,7 @@ def merge(a: Any, b: Any, nowhere: Any) -> Any:
         select(takes, b[0], a[0]),
         select(takes, b[1], a[1]),
         select(is_tie, like(several, 1), several),
-        a[3] | b[3],
+        maximum(a[3], b[3]),
     )
 
 
