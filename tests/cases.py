@@ -318,7 +318,7 @@ def heatmaps() -> Iterator[Case]:
         for shape in ((3, 700), (300, 300), (2, 70000)):
             make = lambda dtype=dtype, shape=shape: (_far_maxima(shape, dtype),)  # noqa: E731
             yield Case(f"value far apart, {shape[0]}x{shape[1]} {dtype}", make)
-            columns = lambda dtype=dtype, shape=shape: (_far_maxima(shape, dtype)[:, 1:-1],)  # noqa: E731
+            columns = lambda dtype=dtype, shape=shape: (_far_maxima(shape, dtype)[..., 1:-1],)  # noqa: E731
             yield Case(f"value far apart, {shape[0]}x{shape[1]} {dtype}, crop", columns)
     neighbours = lambda: (np.array([[[2**53, 2**53 + 1, 2**53 + 1], [0, 2**62, 2**62 - 1]]]),)  # noqa: E731
     yield Case("value of int64 that no float tells apart", neighbours, is_small=True)
