@@ -34,8 +34,8 @@ def number_type(dtype: Any) -> Any:
 def key(bits: Any, infinity: Any) -> Any:
     """An integer in the order of the floats whose `bits` these are, both zeros 0, LOWEST_KEY for NaN; and where NaN is.
 
-    The bits are a sign and a size; `infinity` is the size of ∞, beyond which are those of NaN. To convert to float32
-    instead takes 1.3 times as long.
+    The bits are a sign and a size; `infinity` is the size of ∞, beyond which are those of NaN. A sketch that converted
+    to float32 instead reached 0.71 of the read ceiling where one with keys reached 0.98 (D1, Ice Lake).
     """
     size = bits & like(bits, 0x7FFF)
     sign = bits >> like(bits, 15)  # 0 or −1: minus is to flip all bits and to subtract −1
