@@ -86,6 +86,8 @@ class Workload:
         """The maps to decode."""
         if self.content == RANDOM:
             random = self._random()
+            if self.dtype == "float16":
+                return random.random(self.shape, "float32").astype("float16")
             if np.dtype(self.dtype).kind == "f":
                 return random.random(self.shape, self.dtype)  # [0, 1)
             return random.integers(np.iinfo(self.dtype).max + 1, size=self.shape, dtype=self.dtype)
@@ -125,6 +127,13 @@ DECODE = (
     *(Workload(label) for label in ("D1", "D2", "D4", "post", "D6")),
     *(Workload(label, content=RANDOM) for label in ("D1", "D2", "D4", "D6")),
 )
+_ARGMAX = ("D1", "D2", "D4")
+ARGMAX = (
+    *(Workload(label, dtype, RANDOM) for dtype in ("float32", "float16", "uint8") for label in _ARGMAX),
+    Workload("D6", content=RANDOM),
+    Workload("D1", content=NHWC),
+)
+QUICK_ARGMAX = ARGMAX[:3]
 ENCODE = (
     *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
     Workload("N1", content=CROP),

@@ -65,6 +65,20 @@ def _octets(place: Any) -> Any:
     return types.CPointer(types.uint8)(place), lambda builder, pointer: builder.bitcast(pointer, byte)
 
 
+def as_int16(place: Any) -> Any:
+    """The same memory, that of elements of two bytes, as int16."""
+    return place.view(np.int16)
+
+
+@instruction(as_int16)
+def _as_int16(place: Any) -> Any:
+    require(
+        isinstance(place, types.CPointer) and place.dtype.bitwidth == 16, f"as_int16: expected 16 bits; got {place}"
+    )
+    word = ir.IntType(16).as_pointer()
+    return types.CPointer(types.int16)(place), lambda builder, pointer: builder.bitcast(pointer, word)
+
+
 def item_bytes(place: Any) -> Any:
     """The size of an element."""
     return place.itemsize

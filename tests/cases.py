@@ -277,6 +277,65 @@ def images() -> Iterator[Case]:
     )
 
 
+# Where a maximum lies beside others that are as large, or beside NaN, in a (2, 5, 21) map
+_MAXIMA = {
+    "two maxima": [(0, 3, 5), (4, 20, 5)],
+    "two maxima in a row": [(2, 3, 5), (2, 4, 5)],
+    "maximum first": [(0, 0, 7), (2, 3, 5)],
+    "maximum last": [(4, 20, 7), (2, 3, 5)],
+    "maximum of the threshold": [(2, 3, 0.5)],
+    "maximum below the threshold": [(2, 3, 0.25)],
+}
+_MAXIMA_OF_FLOATS = {
+    "NaN before the maximum": [(0, 0, _NAN), (2, 3, 5)],
+    "NaN behind the maximum": [(4, 20, _NAN), (2, 3, 5), (3, 0, 5)],
+    "both zeros": [(0, 3, -0.0), (2, 0, 0.0), (1, 1, -0.0)],
+}
+
+
+def heatmaps() -> Iterator[Case]:
+    """Those of `images`, with a threshold and what NaN does by turns; and maxima where it is easy to go wrong."""
+    thresholds = (None, 0.5, None, -3, 1)
+    for number, case in enumerate(images()):
+        options = {"threshold": thresholds[number % 5], "nan": ("propagate", "ignore")[number % 3 == 1]}
+        yield replace(case, options={**case.options, **options})
+        if "NaN" in case.name or "infinit" in case.name:
+            yield replace(case, name=f"{case.name}, NaN ignored", options={**case.options, "nan": "ignore"})
+    backgrounds = {"float32": (0, -1, -_INF, _NAN), "float64": (0, _NAN), "int8": (0, -128), "uint16": (0,)}
+    for dtype, values in backgrounds.items():
+        for background in values:
+            is_float = np.dtype(dtype).kind == "f"
+            for name, pixels in {**_MAXIMA, **(_MAXIMA_OF_FLOATS if is_float else {})}.items():
+                for nan in ("propagate", "ignore") if is_float else ("propagate",):
+                    make = lambda d=dtype, p=pixels, b=background: (_with_pixels((2, 5, 21), d, p, b),)  # noqa: E731
+                    yield Case(
+                        f"value {name}, {dtype}, background {background}, NaN: {nan}",
+                        make,
+                        {"threshold": 0.5, "nan": nan},
+                        is_small=True,
+                    )
+    for dtype in ("float32", "int64", "uint8"):
+        for shape in ((3, 700), (300, 300), (2, 70000)):
+            make = lambda dtype=dtype, shape=shape: (_far_maxima(shape, dtype),)  # noqa: E731
+            yield Case(f"value far apart, {shape[0]}x{shape[1]} {dtype}", make)
+            columns = lambda dtype=dtype, shape=shape: (_far_maxima(shape, dtype)[..., 1:-1],)  # noqa: E731
+            yield Case(f"value far apart, {shape[0]}x{shape[1]} {dtype}, crop", columns)
+    neighbours = lambda: (np.array([[[2**53, 2**53 + 1, 2**53 + 1], [0, 2**62, 2**62 - 1]]]),)  # noqa: E731
+    yield Case("value of int64 that no float tells apart", neighbours, is_small=True)
+    yield Case("large, float32, crop", lambda: (dense((1000, 2000))[3:, 5:],))
+    yield Case("large, float16 in rows", lambda: (halved(dense((900, 1500)), "float16")[:, ::-1],), is_half=True)
+
+
+def _far_maxima(shape, dtype):
+    """Of eight maps each has one or two maxima, anywhere."""
+    maps = np.zeros((8, *shape), dtype)
+    places = random(f"far {shape}").integers(shape[0] * shape[1], size=(8, 2))
+    maps.reshape(8, -1)[np.arange(8)[:, None], places] = 9
+    maps.reshape(8, -1)[np.arange(0, 8, 2), places[::2, 1]] = 3
+    maps.reshape(8, -1)[np.arange(8), places[:, 0]] = 9
+    return maps
+
+
 def _halves_of_images() -> Iterator[Case]:
     for dtype in HALVES:
 

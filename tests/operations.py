@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import fastcoord as fc
+from fastcoord.decode._argmax.reference import argmax as decode_argmax
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
@@ -101,6 +102,11 @@ _exact = frozenset({"maps", "weight"})
 OPERATIONS = (
     Operation(
         *("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
+        is_general=True,
+    ),
+    Operation(
+        *("decode.argmax", fc.decode.argmax, decoder(decode_argmax), cases.heatmaps),
+        frozenset({"xy", "score", "status"}),
         is_general=True,
     ),
     Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),

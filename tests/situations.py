@@ -272,7 +272,11 @@ def interrupts() -> Any:
 
 
 def interrupt_of_the_first_call() -> Any:
-    """Interrupts while kernels are read or compiled and Numba's threads are started."""
+    """Interrupts while kernels are read or compiled and Numba's threads are started.
+
+    One that comes while LLVM calls Numba back is dropped by ctypes, and Python says so.
+    """
+    sys.unraisablehook = lambda said: None if said.exc_type is KeyboardInterrupt else sys.__unraisablehook__(said)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     count = 0
     for k in range(6):

@@ -10,6 +10,7 @@ from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
 from fastcoord import _arrays, _draw_cuda, _launch
+from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
@@ -17,7 +18,7 @@ from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
 from tests import cases
 from tests.agreement import assert_agrees
-from tests.contract import encoders
+from tests.contract import decoders, encoders
 from tests.operations import OPERATIONS, members
 
 in_simulator = pytest.mark.simulator
@@ -33,11 +34,16 @@ _LARGER = {
         *("type float32, patches", "type float32, dense", "type uint8, patches", "type uint8, negative"),
         *("type float64, sparse", "size 1x4097 uint8, one_hot", "value all 255", "layout crop, wide"),
     ),
+    "decode.argmax": (
+        *("type float32, patches", "type float32, dense", "type uint8, patches", "type int8, dense"),
+        *("type float64, sparse", "type int64, dense", "size 1x4097 uint8, one_hot", "layout crop, wide"),
+    ),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
+DECODERS = {"decode.onehot": decode, "decode.argmax": argmax}  # the modules of the decoders
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
 IN_SIMULATOR = [
@@ -144,8 +150,9 @@ def check(operation, case):
 @pytest.mark.parametrize(("operation", "case"), IN_SIMULATOR)
 def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, kernels):
     if kernels == "blocks":
-        monkeypatch.setattr(decode, "WARP_PIXELS", 0)
-        monkeypatch.setattr(decode, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
+        for module in DECODERS.values():
+            monkeypatch.setattr(module, "WARP_PIXELS", 0)
+            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
         monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
@@ -175,11 +182,12 @@ def kernels_of(monkeypatch, module, call):
         (np.zeros((1, 7), np.float32), 1),
     ],
 )
-def test_decoder_reads_groups_where_it_can(monkeypatch, array, items):
-    kernels = kernels_of(monkeypatch, decode, lambda: fc.decode.onehot(Foreign(array)))
-    assert kernels == [decode.by_warps[items]]
-    monkeypatch.setattr(decode, "WARP_PIXELS", array[0].size - 1)
-    assert kernels_of(monkeypatch, decode, lambda: fc.decode.onehot(Foreign(array))) == [decode.by_blocks[items]]
+@decoders
+def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
+    module, call = DECODERS[decoder.name], lambda: decoder.function(Foreign(array))
+    assert kernels_of(monkeypatch, module, call) == [module.by_warps[items]]
+    monkeypatch.setattr(module, "WARP_PIXELS", array[0].size - 1)
+    assert kernels_of(monkeypatch, module, call) == [module.by_blocks[items]]
 
 
 @in_simulator
@@ -324,6 +332,12 @@ def decoder_types(dtype, working):
     return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
 
 
+def argmax_types(dtype, working):
+    pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
+    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
+    return types.void(pixels, LAYOUT, *counts, working, types.boolean, number, number[::1], number[::1], WORDS)
+
+
 def encoder_types(dtype, points, *numbers):
     """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
@@ -348,6 +362,17 @@ KERNELS = [
     ("decode uint8 strided, blocks", decode.by_blocks[1], decoder_types("uint8", "float32"), {}, False),
     ("decode float64, warps", decode.by_warps[1], decoder_types("float64", "float64"), {}, True),
     ("decode float64, blocks", decode.by_blocks[1], decoder_types("float64", "float64"), {}, True),
+    *(
+        (f"argmax {title}, {scope}", kernels[items], argmax_types(dtype, working), wide, dtype == "float64")
+        for scope, kernels in (("warps", argmax.by_warps), ("blocks", argmax.by_blocks))
+        for title, dtype, working, items, wide in (
+            ("float32", "float32", "float32", 4, {"LDG.E.128": 4}),
+            ("uint8", "uint8", "int32", 16, {"LDG.E.128": 1}),
+            ("float32 strided", "float32", "float32", 1, {}),
+            ("int64", "int64", "int64", 1, {}),
+            ("float64", "float64", "float64", 1, {}),
+        )
+    ),
     *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")
         for name, kernels, numbers in (
@@ -388,7 +413,8 @@ def test_kernels_compile_to_what_they_should(capsys):
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
     if kernels != "warps or blocks":
-        monkeypatch.setattr(decode, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
+        for module in DECODERS.values():
+            monkeypatch.setattr(module, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
         monkeypatch.setattr(network, "BAND", 1 << 31 if kernels == "warps" else 1 << 10)
     for case in operation.cases():
         if case.is_half:
@@ -453,14 +479,14 @@ import fastcoord as fc
 class Array:
     __cuda_array_interface__ = {}
 onto = {"shape": (3, 4)}
-for call, options in ((fc.decode.onehot, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
+for call, options in ((fc.decode.onehot, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
     try:
         call(Array(), **options)
     except ImportError as error:
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.count("pip install 'fastcoord[cuda13]'") == 3
+    assert done.stdout.count("pip install 'fastcoord[cuda13]'") == 4
 
 
 def test_a_tensor_that_requires_grad_is_refused():

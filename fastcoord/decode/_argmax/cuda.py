@@ -1,0 +1,195 @@
+"""Who visits which pixel of a heatmap on a GPU.
+
+A map is read by one warp, or by one block if it is larger, in groups of 16 bytes. What fills no group at either end of
+a map, and maps whose pixels do not stand side by side, are read pixel by pixel.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from fastcoord._arrays import Maps
+from fastcoord._compile import inlined
+from fastcoord._decode_cuda import decoded
+from fastcoord._launch import (
+    GROUP,
+    WARP,
+    block_merge,
+    column_and_row,
+    first_element,
+    flat_memory,
+    launch,
+    layouts,
+    load_four,
+    load_sixteen,
+    moved,
+    warp_merge,
+    words,
+)
+from fastcoord._vector import convert, like
+from fastcoord.decode._argmax import formula
+from fastcoord.decode._argmax.formula import finish, number_type, pixel
+from fastcoord.results import Decoded
+
+AHEAD = 4  # groups of floats that a lane loads before it looks at them
+THREADS = 256  # in a block
+WARP_PIXELS = 1 << 12  # the largest map that one warp reads; not measured
+NOWHERE = np.int32(formula.NOWHERE)
+
+
+@inlined
+def _merge(a: Any, b: Any) -> Any:
+    return formula.merge(a, b, NOWHERE)
+
+
+@inlined
+def _absorb(state: Any, value: Any, position: Any, unit: Any) -> Any:
+    """The state after one more pixel."""
+    return _merge(state, pixel(convert(value, unit), np.int32(position), NOWHERE))
+
+
+@inlined
+def _absorb_four(state: Any, values: Any, position: Any, unit: Any) -> Any:
+    a, b, c, d = values
+    state = _absorb(state, a, position, unit)
+    state = _absorb(state, b, position + 1, unit)
+    state = _absorb(state, c, position + 2, unit)
+    return _absorb(state, d, position + 3, unit)
+
+
+@inlined
+def _absorb_sixteen(state: Any, values: Any, position: Any, unit: Any) -> Any:
+    state = _absorb_four(state, values[:4], position, unit)
+    state = _absorb_four(state, values[4:8], position + 4, unit)
+    state = _absorb_four(state, values[8:12], position + 8, unit)
+    return _absorb_four(state, values[12:], position + 12, unit)
+
+
+@inlined
+def _nothing(unit: Any) -> Any:
+    """The state before any pixel."""
+    return like(unit, 0), NOWHERE, np.int32(0), np.int32(0)
+
+
+def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
+    """How a lane visits a map whose pixels stand side by side, `items` of them in a group."""
+
+    @inlined
+    def visit(images: Any, first: int, layout: Any, lane: int, lanes: int, unit: Any) -> Any:
+        state = _nothing(unit)
+        pixels = layout.rows * layout.columns
+        head = min((layout.before - first) & (items - 1), pixels)  # pixels before the first group
+        groups = (pixels - head) // items
+        tail = pixels - head - groups * items
+        if lane < head + tail:
+            position = lane if lane < head else pixels - tail + lane - head
+            state = _absorb(state, images[np.uint64(first + position)], position, unit)
+        start = first + head
+        group = lane
+        while group < groups:
+            if items == AHEAD:  # four groups of four floats; one of bytes has as many values
+                # Beyond the last group it is the last one again: no branch stands between the loads.
+                a = load(images, start + items * group)
+                b = load(images, start + items * min(group + lanes, groups - 1))
+                c = load(images, start + items * min(group + 2 * lanes, groups - 1))
+                d = load(images, start + items * min(group + 3 * lanes, groups - 1))
+                for values in (a, b, c, d):
+                    if group < groups:
+                        state = absorb_group(state, values, head + group * items, unit)
+                    group += lanes
+            else:
+                state = absorb_group(state, load(images, start + items * group), head + group * items, unit)
+                group += lanes
+        return state
+
+    return visit
+
+
+@inlined
+def _by_pixels(images: Any, first: int, layout: Any, lane: int, lanes: int, unit: Any) -> Any:
+    """How a lane visits a map with any strides and any type of pixels."""
+    state = _nothing(unit)
+    pixels = layout.rows * layout.columns
+    column, row = column_and_row(lane, layout)
+    position = lane
+    while position < pixels:
+        at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
+        state = _absorb(state, images[np.uint64(at)], position, unit)
+        column, row = moved(column, row, layout)
+        position += lanes
+    return state
+
+
+def _decoder(visit: Any, has_blocks: bool) -> Any:
+    """A kernel with one block a map, or with one warp a map and so several maps a block."""
+    merged_in = (block_merge if has_blocks else warp_merge)(_merge)
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def decode(
+        images: Any,
+        layout: Any,
+        first_map: int,
+        maps: int,
+        unit: Any,
+        skips: bool,
+        threshold: Any,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        if has_blocks:
+            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
+        else:
+            lane, lanes = cuda.threadIdx.x % WARP, WARP
+            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        if i < maps:  # the same for all that merge
+            first = first_element(i, layout)
+            greatest, position, several, has_nan = merged_in(visit(images, first, layout, lane, lanes, unit))
+            if lane == 0:
+                column, row = column_and_row(position, layout)
+                x, y, largest, flags = finish(
+                    convert(greatest, threshold),
+                    convert(column, threshold),
+                    convert(row, threshold),
+                    position != NOWHERE,
+                    several,
+                    has_nan != 0 and not skips,
+                    threshold,
+                )
+                at = np.uint64(first_map + i)
+                xy[np.uint64(2 * (first_map + i))] = x
+                xy[np.uint64(2 * (first_map + i) + 1)] = y
+                score[at] = largest
+                status[at] = flags
+
+    return decode
+
+
+_FLOATS, _BYTES = _by_groups(load_four, _absorb_four, 4), _by_groups(load_sixteen, _absorb_sixteen, 16)
+by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decoder(_by_pixels, False)}
+by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_by_pixels, True)}
+
+
+def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, out: Any) -> Decoded:
+    """`decode.argmax` of CUDA arrays, as `_decode_cuda.decoded` says; `threshold` is NaN where there is none."""
+
+    def launch_all(read: Maps, array: Any, written: tuple[Any, Any, Any]) -> None:
+        dtype, height, width = read.memory.dtype, read.height, read.width
+        is_whole = read.column_stride == 1 and read.row_stride == width
+        has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
+        items = GROUP // dtype.itemsize if has_groups else 1
+        if height * width <= WARP_PIXELS:
+            decode, lanes, maps_in_block = by_warps[items], WARP, THREADS // WARP
+        else:
+            decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
+        memory = flat_memory("heatmaps", read.memory, array)
+        _whole, before = words(read.memory, array)
+        least: Any = (np.float64 if dtype == np.float64 else np.float32)(threshold)
+        unit = number_type(dtype)(1)
+        blocks = -(-read.count // maps_in_block)
+        for number, layout in enumerate(layouts(read, before, lanes * items)):
+            options = layout, number * read.count, read.count, unit, skips, least
+            launch(decode, blocks, THREADS, array, memory, *options, *written)
+
+    return decoded("heatmaps", heatmaps, axes, out, launch_all)
