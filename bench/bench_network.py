@@ -17,6 +17,7 @@ from bench.measure import measured_by, rounded, summary
 from bench.network_workloads import NETWORKS, QUICK_NETWORKS, NetworkWorkload
 from bench.settings import Settings
 from fastcoord.network import reference
+from tests.agreement import assert_close
 
 FORWARD, BOTH, PEAK, PYTORCH, PYTORCH_BOTH = "network", "network and vjp", "multiply-adds", "PyTorch", "PyTorch, both"
 _SAMPLE = 4  # maps compared with the reference
@@ -66,8 +67,9 @@ bench_network.workloads = lambda settings: QUICK_NETWORKS if settings.quick else
 def check(net: fc.CoordNet, images: Any, out: Any) -> None:
     """The first maps have what the reference says."""
     maps = images[:_SAMPLE] if net.channels > 1 else images[:_SAMPLE, None]
-    wanted = reference.network(maps, net.weight, net.bias, net.readout, net.offset)
-    np.testing.assert_allclose(out[:_SAMPLE], wanted, rtol=1e-4)
+    parameters = net.weight, net.bias, net.readout, net.offset
+    precise, plain = (reference.network(maps, *parameters, dtype=dtype) for dtype in (np.float64, np.float32))
+    assert_close("out", out[:_SAMPLE], precise, plain)
 
 
 def pytorch(workload: NetworkWorkload, net: fc.CoordNet) -> dict[str, Callable[[], Any]]:
