@@ -13,19 +13,16 @@ import numpy as np
 
 from fastcoord._arrays import Maps, batch_with_canvas, canvas, encoded_members, maps, pixel_type, point_array
 from fastcoord._compile import inlined
+from fastcoord._lanes import GROUP, WARP, first_element, store_four
 from fastcoord._launch import (
-    GROUP,
-    WARP,
     described,
     device_of,
-    first_element,
     flat_memory,
     launch,
     layouts,
     made_or_given,
     require_cuda,
     require_int32,
-    store_four,
     words,
 )
 from fastcoord._points import nearest

@@ -9,7 +9,7 @@ from numba import config, cuda, types
 from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
-from fastcoord import _arrays, _draw_cuda, _launch
+from fastcoord import _arrays, _draw_cuda, _lanes, _launch
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
@@ -151,9 +151,9 @@ def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, ke
     if kernels == "blocks":
         for module in DECODERS.values():
             monkeypatch.setattr(module, "WARP_PIXELS", 0)
-            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
+            monkeypatch.setattr(module, "THREADS", 2 * _lanes.WARP)  # 256 cost the simulator seconds
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
-        monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)
+        monkeypatch.setattr(network, "THREADS", 2 * _lanes.WARP)
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
 
@@ -322,19 +322,19 @@ def test_errors_of_encoding_name_the_argument(encoder):
 # The machine code
 
 
-FLOATS, DOUBLES, WORDS = types.float32[::1], types.float64[::1], types.int32[::1]
+FLOATS, DOUBLES, WORDS = (types.CPointer(number) for number in (types.float32, types.float64, types.int32))
 LAYOUT = types.NamedUniTuple(types.int64, len(_launch.Layout._fields), _launch.Layout)
 
 
 def decoder_types(dtype, working):
-    pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
+    pixels, out = types.CPointer(from_dtype(np.dtype(dtype))), DOUBLES if dtype == "float64" else FLOATS
     return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
 
 
 def argmax_types(dtype, working):
-    pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
+    pixels, number = types.CPointer(from_dtype(np.dtype(dtype))), types.float64 if dtype == "float64" else types.float32
     counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
-    return types.void(pixels, LAYOUT, *counts, working, types.boolean, number, number[::1], number[::1], WORDS)
+    return types.void(pixels, LAYOUT, *counts, working, types.boolean, number, *[types.CPointer(number)] * 2, WORDS)
 
 
 def encoder_types(dtype, points, *numbers):
@@ -342,7 +342,9 @@ def encoder_types(dtype, points, *numbers):
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
     position = types.float32 if points == "float32" else types.float64
     counts = [types.int64] * 6
-    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, pixel, *numbers)
+    return types.void(
+        types.CPointer(pixel), WORDS, LAYOUT, types.CPointer(point), LAYOUT, FLOATS, *counts, position, pixel, *numbers
+    )
 
 
 # name, kernel, types, the wide accesses it must have, whether it may compute in float64

@@ -12,21 +12,18 @@ from numba import cuda
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
 from fastcoord._decode_cuda import decoded
-from fastcoord._launch import (
+from fastcoord._lanes import (
     GROUP,
     WARP,
     block_merge,
     column_and_row,
     first_element,
-    flat_memory,
-    launch,
-    layouts,
     load_four,
     load_sixteen,
     moved,
     warp_merge,
-    words,
 )
+from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._vector import convert, like
 from fastcoord.decode._argmax import formula
 from fastcoord.decode._argmax.formula import finish, number_type, pixel

@@ -13,25 +13,27 @@ from numba import cuda
 
 from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
 from fastcoord._compile import inlined
-from fastcoord._launch import (
+from fastcoord._lanes import (
     GROUP,
     WARP,
     block_merge,
     column_and_row,
+    first_element,
+    load_four,
+    load_sixteen,
+    moved,
+    next_pixel,
+    warp_merge,
+)
+from fastcoord._launch import (
     described,
     device_of,
-    first_element,
     flat_memory,
     launch,
     layouts,
-    load_four,
-    load_sixteen,
     made_or_given,
-    moved,
-    next_pixel,
     require_cuda,
     require_int32,
-    warp_merge,
     words,
 )
 from fastcoord._vector import convert

@@ -11,7 +11,7 @@ from numba import cuda
 
 from fastcoord._arrays import canvas, pixel_value, radius
 from fastcoord._draw_cuda import clear, drawn, pixel_of_point, type_of_pixels
-from fastcoord._launch import WARP, column_and_row, first_element, moved
+from fastcoord._lanes import WARP, column_and_row, first_element, moved
 from fastcoord._vector import like
 from fastcoord.encode._box.formula import NOWHERE, span, within
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._draw_cuda import clear, drawn, pixel_of_point, type_of_pixels
-from fastcoord._launch import WARP, column_and_row, first_element, moved
+from fastcoord._lanes import WARP, column_and_row, first_element, moved
 from fastcoord._vector import convert
 from fastcoord.encode._onehot.formula import NOWHERE, response
 

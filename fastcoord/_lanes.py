@@ -1,0 +1,323 @@
+"""CUDA: what the lanes of a kernel share: where a pixel is, 16-byte loads and stores, merges across a warp and a block.
+
+Only `cuda.py` files and what they share import this module, and they only when a CUDA array arrives: `import fastcoord`
+needs no numba-cuda. What a kernel calls is a plain Python function, which the CUDA simulator runs, with an `overload`
+beside it, which the compiler takes. An array in a kernel is an address of elements side by side; in the simulator it is
+an array of one dimension.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastcoord._compile import inlined
+
+if find_spec("numba_cuda") is None:  # Numba's own numba.cuda, which would be imported instead, is no longer maintained
+    raise ImportError(
+        "CUDA arrays need numba-cuda: pip install 'fastcoord[cuda13]' (or 'fastcoord[cuda12]' for CUDA 12 drivers)"
+    )
+
+from llvmlite import ir
+from numba import cuda, types
+from numba.core.errors import TypingError
+from numba.cuda import cgutils
+from numba.cuda.extending import intrinsic, overload
+from numba.cuda.intrinsics import shfl_sync_intrinsic
+
+__all__ = [
+    "FULL_WARP",
+    "GROUP",
+    "WARP",
+    "block_merge",
+    "column_and_row",
+    "first_element",
+    "load_eight",
+    "load_four",
+    "load_sixteen",
+    "load_two",
+    "moved",
+    "next_pixel",
+    "store_four",
+    "warp_merge",
+]
+
+WARP = 32
+FULL_WARP = 0xFFFFFFFF
+GROUP = 16  # bytes that one instruction moves
+
+Merge = Callable[[Any, Any], Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_overload = functools.partial(overload, strict=False)  # strict also compares annotations, which a lambda lacks
+_device_function: Callable[[Function], Function] = cuda.jit(device=True)
+
+_SHFL_DOWN, _LAST_LANE = 2, 31  # mode and clamp of llvm.nvvm.shfl.sync.i32: the lane `delta` above, in the whole warp
+_SHARED_MEMORY = 3  # NVVM's address space
+
+
+# Where a map and a pixel are. Divisions are of 32 bits: one of 64 calls a routine. And the results are int32: sums of
+# int32 are int64 to Numba, which a GPU converts to a float more slowly.
+
+
+@inlined
+def first_element(i: Any, layout: Any) -> Any:
+    """The element at which the first pixel of map `i` stands."""
+    outer: Any = np.int64(np.uint32(i) // np.uint32(layout.inner_count))
+    inner = i - outer * layout.inner_count
+    return layout.start + outer * layout.outer_stride + inner * layout.inner_stride
+
+
+@inlined
+def column_and_row(pixel: Any, layout: Any) -> Any:
+    """The column and the row of a pixel of a map."""
+    row: Any = np.uint32(pixel) // np.uint32(layout.columns)
+    return np.int32(pixel - np.int64(row) * layout.columns), np.int32(row)
+
+
+@inlined
+def moved(column: Any, row: Any, layout: Any) -> Any:
+    """The column and the row of the pixel `columns_on` and `rows_on` further."""
+    further: Any = column + layout.columns_on
+    wraps = further >= layout.columns
+    return np.int32(further - (layout.columns if wraps else 0)), np.int32(row + layout.rows_on + (1 if wraps else 0))
+
+
+@inlined
+def next_pixel(column: Any, row: Any, layout: Any) -> Any:
+    """The column and the row of the next pixel."""
+    further: Any = column + 1
+    wraps = further == layout.columns
+    return np.int32(0 if wraps else further), np.int32(row + (1 if wraps else 0))
+
+
+# 16 bytes at a time
+
+
+def _require_whole_vector(array: Any, index: int, items: int) -> None:
+    """Raise what the GPU would answer with a fault, or with a wrong item: the uncompiled twins' check."""
+    if array.dtype.itemsize * items != GROUP:
+        raise TypeError(f"expected items of {GROUP // items} bytes, got {array.dtype}")
+    if array.ndim != 1 or not array.flags.c_contiguous:
+        raise TypeError(f"expected a contiguous array of one dimension, got strides {array.strides}")
+    if (array.ctypes.data + int(index) * array.dtype.itemsize) % GROUP:
+        raise ValueError(f"item {index} is not at a multiple of {GROUP} bytes in memory")
+
+
+def _check_types(array: Any, items: int) -> None:
+    """The same, of Numba's types, when the kernel is compiled: an address says nothing of its alignment."""
+    bits = 8 * GROUP // items
+    is_flat = isinstance(array, types.CPointer) or (
+        isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+    )
+    if not (is_flat and _bits(array.dtype) == bits):
+        raise TypingError(f"expected a contiguous array of one dimension with {bits}-bit items, got {array}")
+
+
+def _bits(item: Any) -> int:
+    return 8 if item == types.boolean else int(item.bitwidth)
+
+
+def _vector_pointer(context: Any, builder: Any, signature: Any, arguments: Any, vector: Any) -> Any:
+    """LLVM's pointer to the vector at `array[index]`, the first two arguments."""
+    data = arguments[0]
+    if isinstance(signature.args[0], types.Array):
+        data = context.make_array(signature.args[0])(context, builder, data).data
+    return builder.bitcast(builder.gep(data, [arguments[1]]), vector.as_pointer())
+
+
+def _loader(items: int) -> Callable[[Any, Any], tuple[Any, ...]]:
+    """The function that reads so many items, which make 16 bytes."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load_vector(typing_context: Any, array: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            item = signature.args[0].dtype
+            bits = _bits(item)
+            word = ir.IntType(max(bits, 32))
+            # Whole words, taken apart by shifts: a vector of bytes or halves, or a bitcast to one, is split into four
+            # loads of 4 bytes (bytes) or two of 8 (halves).
+            vector = ir.VectorType(word, 8 * GROUP // word.width)
+            loaded = builder.load(_vector_pointer(context, builder, signature, arguments, vector))
+            loaded.align = GROUP
+            model = context.data_model_manager[item]
+            values = []
+            for position in range(items):
+                number, shift = divmod(position * bits, word.width)
+                value = builder.extract_element(loaded, ir.Constant(ir.IntType(32), number))
+                value = builder.trunc(builder.lshr(value, ir.Constant(word, shift)), ir.IntType(bits))
+                values.append(model.from_data(builder, builder.bitcast(value, model.get_data_type())))
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return types.UniTuple(array.dtype, items)(array, types.intp), generate
+
+    def load(array: Any, index: int) -> tuple[Any, ...]:
+        """16 bytes: `array[index]` and the items after it."""
+        _require_whole_vector(array, index, items)
+        return tuple(array[index + position] for position in range(items))
+
+    @_overload(load)  # type: ignore[untyped-decorator]
+    def compiled(array: Any, index: Any) -> Any:
+        _check_types(array, items)
+        return lambda array, index: load_vector(array, index)
+
+    return load
+
+
+# load(array, index) is the tuple of `array[index]` and the items after it, 16 bytes in one instruction (LDG.E.128). The
+# array is contiguous, of one dimension, with items of the size below; `index` counts items, and `array[index]` stands
+# at a multiple of 16 bytes in memory.
+load_two = _loader(2)  # 8 bytes: float64, int64
+load_four = _loader(4)  # 4 bytes: float32, int32
+load_eight = _loader(8)  # 2 bytes: float16, (u)int16, bfloat16 as uint16
+load_sixteen = _loader(16)  # 1 byte: bool, (u)int8
+
+
+def store_four(array: Any, index: int, a: Any, b: Any, c: Any, d: Any) -> None:
+    """Store a, b, c, d at `array[index]` and after it, in one instruction (STG.E.128): `load_four`'s counterpart."""
+    _require_whole_vector(array, index, 4)
+    for position, value in enumerate((a, b, c, d)):
+        array[index + position] = value
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store_vector(typing_context: Any, array: Any, index: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), 4)
+        value = ir.Constant(vector, ir.Undefined)
+        for position, item in enumerate(arguments[2:]):
+            value = builder.insert_element(value, item, ir.Constant(ir.IntType(32), position))
+        pointer = _vector_pointer(context, builder, signature, arguments, vector)
+        builder.store(value, pointer).align = GROUP
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, *[array.dtype] * 4), generate
+
+
+@_overload(store_four)  # type: ignore[untyped-decorator]
+def _store_four(array: Any, index: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    _check_types(array, 4)
+    return lambda array, index, a, b, c, d: _store_vector(array, index, a, b, c, d)
+
+
+# Merges. A state is a tuple of 4- and 8-byte numbers.
+
+
+def _from_lane_above(state: tuple[Any, ...], delta: int) -> tuple[Any, ...]:
+    """The state that the lane `delta` above holds; the last `delta` lanes keep their own."""
+    return tuple(cuda.shfl_down_sync(FULL_WARP, member, delta) for member in state)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _shuffle_members(typing_context: Any, state: Any, delta: Any) -> Any:
+    parts = [
+        shfl_sync_intrinsic(typing_context, types.int32, _SHFL_DOWN, member, types.int32, _LAST_LANE)
+        for member in state
+    ]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        members = cgutils.unpack_tuple(builder, arguments[0])
+        mask = ir.Constant(ir.IntType(32), FULL_WARP)
+        shuffled = [
+            shuffle(context, builder, member_signature, (mask, member, arguments[1]))
+            for (member_signature, shuffle), member in zip(parts, members, strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, shuffled)
+
+    return state(state, types.int32), generate
+
+
+@_overload(_from_lane_above)  # type: ignore[untyped-decorator]
+def _compiled_from_lane_above(state: Any, delta: Any) -> Any:
+    return lambda state, delta: _shuffle_members(state, delta)
+
+
+def _shared_states(state: tuple[Any, ...]) -> Any:
+    """Shared memory for one such state a warp: `[warp]` reads and writes it whole."""
+    return cuda.shared.array(WARP, object)
+
+
+_shared_states_number = itertools.count()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _allocate_states(typing_context: Any, state: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        item = context.get_data_type(state)
+        # The symbol is global (NVVM mangles local ones into illegal names): no two may have the same.
+        name = f"fastcoord_states_{next(_shared_states_number)}"
+        memory = cgutils.add_global_variable(builder.module, ir.ArrayType(item, WARP), name, _SHARED_MEMORY)
+        memory.initializer = ir.Constant(memory.value_type, ir.Undefined)
+        return builder.addrspacecast(memory, item.as_pointer(), "generic")
+
+    return types.CPointer(state)(state), generate
+
+
+@_overload(_shared_states)  # type: ignore[untyped-decorator]
+def _compiled_shared_states(state: Any) -> Any:
+    return lambda state: _allocate_states(state)
+
+
+def warp_merge(merge: Merge) -> Callable[[Any], Any]:
+    """A device function `merged(state)`: what the states of the warp's 32 lanes merge to, in lane 0.
+
+    Parameters
+    ----------
+    merge
+        An `njit` function `merge(state, state)` → state, associative up to rounding. Its first argument comes from
+        lower lanes than its second, and nothing lies between: it need not be commutative. A state is a tuple of
+        int32, int64, float32 and float64 members.
+
+    Returns
+    -------
+    callable
+        To be called by all lanes of a warp together. The order of merging is fixed, so results repeat bit for bit.
+        What lanes other than 0 receive is of no use.
+    """
+
+    @_device_function
+    def merged(state: Any) -> Any:
+        # Neighbours first (1, 2, 4, …), not halves (16, 8, …): as many shuffles, and they keep the order of the lanes.
+        delta = 1
+        while delta < WARP:
+            state = merge(state, _from_lane_above(state, delta))
+            delta *= 2
+        return state
+
+    return merged
+
+
+def block_merge(merge: Merge) -> Callable[[Any], Any]:
+    """A device function `merged(state)`: what the states of the block's threads merge to, in thread 0.
+
+    As `warp_merge`, for a block of one dimension whose size is a multiple of 32: each warp's states, then the warps'.
+    To be called by all threads of the block together; it may be called again at once. No atomics; two barriers, and
+    shared memory for 32 states.
+    """
+    within_warp = warp_merge(merge)
+
+    @_device_function
+    def merged(state: Any) -> Any:
+        states = _shared_states(state)
+        warps = cuda.blockDim.x // WARP
+        warp = cuda.threadIdx.x // WARP
+        lane = cuda.laneid
+        state = within_warp(state)
+        cuda.syncthreads()  # until then the first warp may be reading the states of the merge before
+        if lane == 0:
+            states[warp] = state
+        cuda.syncthreads()  # until then the warps' states are not all written
+        if warp == 0:
+            state = states[min(lane, warps - 1)]
+            delta = 1
+            while delta < warps:
+                other = _from_lane_above(state, delta)
+                if lane + delta < warps:
+                    state = merge(state, other)
+                delta *= 2
+        return state
+
+    return merged
