@@ -10,6 +10,7 @@ from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
 from fastcoord import _arrays, _draw_cuda, _launch
+from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
@@ -327,15 +328,22 @@ FLOATS, DOUBLES, WORDS = types.float32[::1], types.float64[::1], types.int32[::1
 LAYOUT = types.NamedUniTuple(types.int64, len(_launch.Layout._fields), _launch.Layout)
 
 
+def placement_types(out):
+    """The types of `_decode_cuda.placement`, for such an array of coordinates."""
+    return types.UniTuple(out.dtype, NUMBERS), out, types.boolean
+
+
 def decoder_types(dtype, working):
     pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
-    return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
+    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
+    return types.void(pixels, WORDS, LAYOUT, *counts, working, *placement_types(out), out, out, WORDS)
 
 
 def argmax_types(dtype, working):
     pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
-    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
-    return types.void(pixels, LAYOUT, *counts, working, types.boolean, number, number[::1], number[::1], WORDS)
+    counts, working, out = (types.int64, types.int64), from_dtype(np.dtype(working)), number[::1]
+    options = types.boolean, number, *placement_types(out)
+    return types.void(pixels, LAYOUT, *counts, working, *options, out, out, WORDS)
 
 
 def encoder_types(dtype, points, *numbers):
