@@ -1,19 +1,94 @@
 """One answer for each map, on a GPU: the door that the decoders share, with every check before any work."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import cuda
 
+from fastcoord import _placement
 from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
-from fastcoord._launch import described, device_of, flat_memory, made_or_given, require_cuda, require_int32
+from fastcoord._compile import inlined
+from fastcoord._lanes import KEPT, WARP
+from fastcoord._launch import (
+    described,
+    device_of,
+    flat_memory,
+    made_or_given,
+    require_cuda,
+    require_int32,
+    stream_of,
+)
+from fastcoord._recorded import recall
+from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
+
+AHEAD = 4  # groups of 16 bytes that a lane loads before it looks at them
+THREADS = 256  # in a block, at most
+LANES = 1 << 17  # that keep a GPU busy: half of those of an H200
+WARP_GROUPS = 1 << 12  # the largest map that one warp reads: 64 KiB
+BLOCK_GROUPS = 1 << 13  # the largest map that one block reads where there are few: 128 KiB
+
+
+class Share(NamedTuple):
+    """How the lanes of a GPU are shared among maps."""
+
+    form: str  # "warps": one warp a map, several maps a block; "blocks": one block a map; "parts": several
+    threads: int  # in a block
+    parts: int  # blocks a map
+    lanes: int  # a map
+
+    def blocks(self, maps: int) -> int:
+        """How many blocks so many maps take."""
+        return -(-maps * WARP // self.threads) if self.form == "warps" else maps * self.parts
+
+
+def share(maps: int, groups: int) -> Share:
+    """How the lanes are shared among so many maps, of so many groups of 16 bytes (or pixels read one by one) each.
+
+    A map has a warp where there are enough maps to keep all lanes busy: to merge the states of a warp is cheapest. It
+    has a block that reads it in few steps where there are not, and several if it is large.
+    """
+    if groups <= WARP_GROUPS and maps * WARP >= LANES:
+        return Share("warps", THREADS, 1, WARP)
+    if groups <= BLOCK_GROUPS or maps * THREADS >= LANES:
+        steps = max(-(-groups // (AHEAD * THREADS)), 1)
+        threads = min(-(-groups // (AHEAD * steps * WARP)) * WARP, THREADS) if steps < 8 else THREADS
+        return Share("blocks", threads, 1, threads)
+    parts = max(min(-(-2 * LANES // (maps * THREADS)), -(-groups // (AHEAD * THREADS))), 2)
+    return Share("parts", THREADS, parts, parts * THREADS)
+
+
+def states(array: Any, count: int, members: int) -> Any:
+    """Memory for so many kept states, on the device of `array`."""
+    return flat_memory("states", *reversed(made_or_given("states", None, array, (count * members * KEPT,), np.uint8)))
+
+
+@inlined
+def placed(x: Any, y: Any, at: Any, numbers: Any, each: Any, has_each: Any) -> Any:
+    """Both coordinates of map number `at`, in pixels, in the decoder's grid; the last three are its placement."""
+    if has_each:
+        numbers = _placement.numbers_at(each, np.int64(at) * _placement.NUMBERS)
+    return _placement.placed(x, y, numbers)
 
 
 def decoded(
-    name: str, array: Any, axes: Any, out: Any, launch_all: Callable[[Maps, Any, tuple[Any, Any, Any]], None]
+    name: str,
+    array: Any,
+    axes: Any,
+    grid: Any,
+    out: Any,
+    launch_all: Callable[[Maps, Any, tuple[Any, Any, bool], tuple[Any, Any, Any, Any]], None],
+    covariance: bool = False,
+    options: Any = None,
 ) -> Decoded:
-    """What a decoder returns, by ``launch_all(maps, array, (xy, score, status))``, which launches its kernels.
+    """What a decoder returns, by ``launch_all(maps, array, placement, (xy, score, covariance, status))``.
+
+    This launches the kernels. `placement` is for `placed`: three arguments of a kernel. The covariance is None unless
+    it is asked for.
+
+    `options` tell what `launch_all` does: which operation it is, and with which options. Calls on tensors with the same
+    ones are recorded, as `_recorded.recall` says; None: they are not.
 
     `array`, of PyTorch, CuPy or Numba, or what has `__cuda_array_interface__`, is the argument `name`. The result is an
     array of the same library; of Numba where that is none of the three. The kernels run on the current stream of
@@ -28,21 +103,51 @@ def decoded(
     TypeError, ValueError
         As for NumPy arrays; also for tensors that require grad and for arrays on two devices.
     """
+
+    def call() -> Decoded:
+        return _decoded(name, array, axes, grid, out, launch_all, covariance)
+
+    if options is None or getattr(grid, "batch", False):  # numbers of each map are copied to the device
+        return call()
+    key = name, options, axes, type(axes), grid, covariance
+    recalled: Decoded = recall(key, array, out, call)
+    return recalled
+
+
+def _decoded(name: str, array: Any, axes: Any, grid: Any, out: Any, launch_all: Any, covariance: bool) -> Decoded:
     require_cuda()
     seen = pixel_array(name, described(name, array))
     read = maps(name, seen, axes)
     require_int32(name, read.height, read.width)
-    dtype: Any = np.float64 if seen.dtype == np.float64 else np.float32
-    given = (None, None, None, None) if out is None else decoded_members(out)
+    dtype: Any = np.dtype(np.float64 if seen.dtype == np.float64 else np.float32)
+    require_grid(grid)
+    numbers = numbers_for(grid, dtype, read.height, read.width, read.batch)
+    given = (None, None, None, None) if out is None else decoded_members(out, covariance)
     xy, seen_xy = made_or_given("out.xy", given[0], array, (*read.batch, 2), dtype, seen)
     score, seen_score = made_or_given("out.score", given[1], array, read.batch, dtype, seen, seen_xy)
     status, seen_status = made_or_given("out.status", given[3], array, read.batch, np.int32, seen, seen_xy, seen_score)
+    spread, seen_spread = None, None
+    if covariance:
+        others = seen, seen_xy, seen_score, seen_status
+        spread, seen_spread = made_or_given("out.covariance", given[2], array, (*read.batch, 2, 2), dtype, *others)
     with device_of(array):
         written = (
             flat_memory("out.xy", seen_xy, xy),
             flat_memory("out.score", seen_score, score),
+            None if seen_spread is None else flat_memory("out.covariance", seen_spread, spread),
             flat_memory("out.status", seen_status, status),
         )
         if seen.size:
-            launch_all(read, array, written)
-    return Decoded(xy, score, None, status) if out is None else out
+            launch_all(read, array, placement(numbers, array, written[0]), written)
+    return Decoded(xy, score, spread, status) if out is None else out
+
+
+def placement(numbers: Any, array: Any, any_memory: Any) -> tuple[Any, Any, bool]:
+    """What kernels take for `numbers`: those of all maps, those of each map on the device, whether there are these.
+
+    `any_memory` stands for those of each map if there are none; it has the type of `numbers`.
+    """
+    for_all = tuple(numbers[: _placement.NUMBERS])
+    if numbers.size == _placement.NUMBERS:
+        return for_all, any_memory, False
+    return for_all, cuda.to_device(numbers, stream=cuda.external_stream(stream_of(array))), True

@@ -35,6 +35,9 @@ __all__ = [
     "block_merge",
     "column_and_row",
     "first_element",
+    "greater",
+    "keep",
+    "kept_merge",
     "load_eight",
     "load_four",
     "load_sixteen",
@@ -92,6 +95,19 @@ def next_pixel(column: Any, row: Any, layout: Any) -> Any:
     further: Any = column + 1
     wraps = further == layout.columns
     return np.int32(0 if wraps else further), np.int32(row + (1 if wraps else 0))
+
+
+# The greater of two numbers, in one instruction
+
+
+def greater(a: Any, b: Any) -> Any:
+    """The greater; NaN only if both are. Of 0.0 and −0.0 it may be either."""
+    return np.fmax(a, b)
+
+
+@_overload(greater)  # type: ignore[untyped-decorator]
+def _greater(a: Any, b: Any) -> Any:
+    return lambda a, b: max(a, b)  # CUDA's maximum drops NaN
 
 
 # 16 bytes at a time
@@ -319,5 +335,94 @@ def block_merge(merge: Merge) -> Callable[[Any], Any]:
                     state = merge(state, other)
                 delta *= 2
         return state
+
+    return merged
+
+
+# States that the blocks of a map leave for a second launch, which merges them: 8 bytes for each member.
+
+KEPT = 8
+
+
+def keep(kept: Any, number: int, state: tuple[Any, ...], like: tuple[Any, ...]) -> None:
+    """Write the state, its members as those of `like` are, as number `number` of `kept`, an array of bytes."""
+    for place, member in enumerate(state):
+        at = KEPT * (int(number) * len(state) + place)
+        is_float = isinstance(like[place], (float, np.floating))
+        kept[at : at + KEPT].view(np.float64 if is_float else np.int64)[0] = member
+
+
+def _kept(kept: Any, number: int, like: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The state that was written."""
+    members = []
+    for place, member in enumerate(like):
+        at = KEPT * (int(number) * len(like) + place)
+        is_float = isinstance(member, (float, np.floating))
+        members.append(type(member)(kept[at : at + KEPT].view(np.float64 if is_float else np.int64)[0]))
+    return tuple(members)
+
+
+def _place_of_member(builder: Any, kept: Any, number: Any, members: int, place: int, of_type: Any) -> Any:
+    """LLVM's pointer to a member of the state with this number."""
+    word = builder.bitcast(kept, ir.IntType(8 * KEPT).as_pointer())
+    at = builder.add(builder.mul(number, ir.Constant(number.type, members)), ir.Constant(number.type, place))
+    return builder.bitcast(builder.gep(word, [at]), of_type.as_pointer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store_members(typing_context: Any, kept: Any, number: Any, state: Any, like: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        for place, member in enumerate(cgutils.unpack_tuple(builder, arguments[2])):
+            value = context.cast(builder, member, state[place], like[place])
+            where = _place_of_member(builder, arguments[0], arguments[1], len(like), place, value.type)
+            builder.store(value, where).align = KEPT
+        return context.get_dummy_value()
+
+    return types.none(kept, types.int64, state, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _load_members(typing_context: Any, kept: Any, number: Any, like: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        members = []
+        for place, of_type in enumerate(like):
+            value_type = context.get_value_type(of_type)
+            where = _place_of_member(builder, arguments[0], arguments[1], len(like), place, value_type)
+            loaded = builder.load(where)
+            loaded.align = KEPT
+            members.append(loaded)
+        return context.make_tuple(builder, signature.return_type, members)
+
+    return like(kept, types.int64, like), generate
+
+
+@_overload(keep)  # type: ignore[untyped-decorator]
+def _compiled_keep(kept: Any, number: Any, state: Any, like: Any) -> Any:
+    return lambda kept, number, state, like: _store_members(kept, number, state, like)
+
+
+@_overload(_kept)  # type: ignore[untyped-decorator]
+def _compiled_kept(kept: Any, number: Any, like: Any) -> Any:
+    return lambda kept, number, like: _load_members(kept, number, like)
+
+
+def kept_merge(merge: Merge) -> Callable[[Any, int, int, Any], Any]:
+    """A device function `merged(kept, first, count, nothing)`: what `count` kept states merge to, in lane 0 of a warp.
+
+    `nothing` is the state before any pixel, of the types of what was kept. As `warp_merge`, and in the order in which
+    they are kept.
+    """
+    within_warp = warp_merge(merge)
+
+    @_device_function
+    def merged(kept: Any, first: int, count: int, nothing: Any) -> Any:
+        share = (count + WARP - 1) // WARP
+        number: Any = np.int64(cuda.laneid) * share
+        end = min(number + share, count)
+        state = nothing
+        while number < end:
+            state = merge(state, _kept(kept, first + number, nothing))
+            number += 1
+        return within_warp(state)
 
     return merged

@@ -85,7 +85,7 @@ def launch(kernel: Any, blocks: int, threads: int, array: Any, *arguments: Any) 
 
     An argument is memory, a number of NumPy's (of its own type), an int (int64), a bool, or a named tuple of ints.
     """
-    if _recorded.is_simulated():
+    if _recorded.IS_SIMULATED:
         in_arrays = (_on_device(argument) if type(argument) is Memory else argument for argument in arguments)
         kernel[blocks, threads](*in_arrays)
         return

@@ -18,7 +18,7 @@ import numpy as np
 from numba import config, cuda, types
 from numba.np.numpy_support import from_dtype
 
-__all__ = ["Launch", "Memory", "compiled", "is_simulated", "note", "note_new", "recall"]
+__all__ = ["IS_SIMULATED", "Launch", "Memory", "compiled", "note", "note_new", "recall"]
 
 MOST = 256  # recorded calls of a thread
 _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT
@@ -48,9 +48,7 @@ class Memory(NamedTuple):
     owner: Any  # the array whose memory it is, which lives on with this
 
 
-def is_simulated() -> bool:
-    """Whether kernels run in Numba's simulator."""
-    return bool(config.ENABLE_CUDASIM)
+IS_SIMULATED = bool(config.ENABLE_CUDASIM)  # kernels run in Numba's simulator
 
 
 @functools.cache
@@ -93,7 +91,9 @@ def _kind(argument: Any) -> Any:
     """What the type of an argument depends on."""
     if type(argument) is Memory:
         return "memory", argument.dtype
-    return (type(argument), len(argument)) if isinstance(argument, tuple) else type(argument)
+    if isinstance(argument, tuple):
+        return type(argument), len(argument), type(argument[0])
+    return type(argument)
 
 
 def _type(argument: Any) -> tuple[Any, str]:
@@ -101,7 +101,10 @@ def _type(argument: Any) -> tuple[Any, str]:
     if type(argument) is Memory:
         return types.CPointer(from_dtype(argument.dtype)), "Q"
     if isinstance(argument, tuple):
-        return types.NamedUniTuple(types.int64, len(argument), type(argument)), "q" * len(argument)
+        number, code = _type(argument[0])
+        if type(argument) is tuple:
+            return types.UniTuple(number, len(argument)), code * len(argument)
+        return types.NamedUniTuple(number, len(argument), type(argument)), code * len(argument)
     if isinstance(argument, bool):
         return types.boolean, "?"
     if isinstance(argument, int):
@@ -274,7 +277,7 @@ def recall(options: Any, array: Any, out: Any, call: Callable[[], Any]) -> Any:
     tensors. Where they cannot be hashed, or where these are no tensors of PyTorch, nothing is recorded.
     """
     torch = sys.modules.get("torch")
-    if torch is None or type(array) is not torch.Tensor or is_simulated():
+    if torch is None or type(array) is not torch.Tensor or IS_SIMULATED:
         return call()
     given, key = [array], [options]
     if out is not None:
@@ -283,8 +286,10 @@ def recall(options: Any, array: Any, out: Any, call: Callable[[], Any]) -> Any:
     for tensor in given:
         if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided:
             return call()
-        key += [tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad]
-        key.append(tensor.data_ptr() & _ALIGNMENT)
+        key += (
+            *(tensor.shape, tensor.stride(), tensor.dtype, tensor.get_device(), tensor.requires_grad),
+            tensor.data_ptr() & _ALIGNMENT,
+        )
     known = tuple(key)
     try:
         recording = _thread.recorded.get(known)

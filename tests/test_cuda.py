@@ -9,7 +9,8 @@ from numba import config, cuda, types
 from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
-from fastcoord import _arrays, _draw_cuda, _lanes, _launch
+from fastcoord import _arrays, _decode_cuda, _draw_cuda, _lanes, _launch
+from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
@@ -144,14 +145,41 @@ def check(operation, case):
 # In the simulator
 
 
+MOST = 1 << 31
+FORMS = {  # of `_decode_cuda.share`, and what brings a decoder to choose each for any map
+    "warps": {"WARP_GROUPS": MOST, "LANES": 0},
+    "blocks": {"WARP_GROUPS": -1, "BLOCK_GROUPS": MOST},
+    "parts": {"WARP_GROUPS": -1, "BLOCK_GROUPS": -1, "LANES": MOST},
+}
+
+
+def choose(monkeypatch, form):
+    for name, value in FORMS[form].items():
+        monkeypatch.setattr(_decode_cuda, name, value)
+
+
+def test_lanes_are_shared_among_maps():
+    share = _decode_cuda.share
+    assert share(16384 * 17, 768) == ("warps", 256, 1, 32)
+    assert share(64 * 17, 768) == ("blocks", 192, 1, 192)  # four groups a lane: one step
+    assert share(1, 1) == ("blocks", 32, 1, 32)
+    assert share(133, 1728) == ("blocks", 224, 1, 224)  # two steps
+    assert share(4096, 1 << 20) == ("blocks", 256, 1, 256)
+    assert share(1, 1 << 26) == ("parts", 256, 1024, 1 << 18)
+    assert share(64, 1 << 18) == ("parts", 256, 16, 4096)
+    assert share(1, 8193) == ("parts", 256, 9, 9 * 256)
+    assert (share(16384, 768).blocks(9), share(1, 1).blocks(9), share(1, 8193).blocks(2)) == (2, 9, 18)
+
+
 @in_simulator
-@pytest.mark.parametrize("kernels", ["warps", "blocks"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("operation", "case"), IN_SIMULATOR)
-def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, kernels):
-    if kernels == "blocks":
-        for module in DECODERS.values():
-            monkeypatch.setattr(module, "WARP_PIXELS", 0)
-            monkeypatch.setattr(module, "THREADS", 2 * _lanes.WARP)  # 256 cost the simulator seconds
+def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, form):
+    if form == "parts" and operation.room != "decode":
+        pytest.skip("only decoders have this form")
+    choose(monkeypatch, form)
+    if form != "warps":
+        monkeypatch.setattr(_decode_cuda, "THREADS", 2 * _lanes.WARP)  # 256 cost the simulator seconds
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
         monkeypatch.setattr(network, "THREADS", 2 * _lanes.WARP)
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
@@ -184,9 +212,11 @@ def kernels_of(monkeypatch, module, call):
 @decoders
 def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
     module, call = DECODERS[decoder.name], lambda: decoder.function(Foreign(array))
-    assert kernels_of(monkeypatch, module, call) == [module.by_warps[items]]
-    monkeypatch.setattr(module, "WARP_PIXELS", array[0].size - 1)
-    assert kernels_of(monkeypatch, module, call) == [module.by_blocks[items]]
+    if decoder.name == "decode.argmax" and array.flags.c_contiguous and array.nbytes >= 32:  # has groups of any type
+        items = 16 // array.itemsize
+    for form in FORMS:
+        choose(monkeypatch, form)
+        assert kernels_of(monkeypatch, module, call)[0] == module.kernels[form][items]
 
 
 @in_simulator
@@ -326,15 +356,22 @@ FLOATS, DOUBLES, WORDS = (types.CPointer(number) for number in (types.float32, t
 LAYOUT = types.NamedUniTuple(types.int64, len(_launch.Layout._fields), _launch.Layout)
 
 
+def placement_types(out):
+    """The types of `_decode_cuda.placement`, for such an array of coordinates."""
+    return types.UniTuple(out.dtype, NUMBERS), out, types.boolean
+
+
 def decoder_types(dtype, working):
     pixels, out = types.CPointer(from_dtype(np.dtype(dtype))), DOUBLES if dtype == "float64" else FLOATS
-    return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
+    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
+    return types.void(pixels, WORDS, LAYOUT, *counts, working, *placement_types(out), out, out, WORDS)
 
 
 def argmax_types(dtype, working):
     pixels, number = types.CPointer(from_dtype(np.dtype(dtype))), types.float64 if dtype == "float64" else types.float32
-    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
-    return types.void(pixels, LAYOUT, *counts, working, types.boolean, number, *[types.CPointer(number)] * 2, WORDS)
+    counts, working, out = (types.int64, types.int64), from_dtype(np.dtype(working)), types.CPointer(number)
+    options = types.boolean, number, *placement_types(out)
+    return types.void(pixels, LAYOUT, *counts, working, *options, out, out, WORDS)
 
 
 def encoder_types(dtype, points, *numbers):
@@ -351,28 +388,39 @@ def encoder_types(dtype, points, *numbers):
 KERNELS = [
     *(
         (f"decode float32, {scope}", kernels[4], decoder_types("float32", "float32"), {"LDG.E.128": 5}, False)
-        for scope, kernels in (("warps", decode.by_warps), ("blocks", decode.by_blocks))
+        for scope, kernels in decode.kernels.items()
+        if scope != "parts"
     ),
     *(
         (f"decode uint8, {scope}", kernels[16], decoder_types("uint8", "float32"), {"LDG.E.128": 5}, False)
-        for scope, kernels in (("warps", decode.by_warps), ("blocks", decode.by_blocks))
+        for scope, kernels in decode.kernels.items()
+        if scope != "parts"
     ),
-    ("decode uint8 > 4096, blocks", decode.by_blocks[16], decoder_types("uint8", "float64"), {"LDG.E.128": 5}, True),
-    ("decode float32 strided, warps", decode.by_warps[1], decoder_types("float32", "float32"), {}, False),
-    ("decode float32 strided, blocks", decode.by_blocks[1], decoder_types("float32", "float32"), {}, False),
-    ("decode uint8 strided, blocks", decode.by_blocks[1], decoder_types("uint8", "float32"), {}, False),
-    ("decode float64, warps", decode.by_warps[1], decoder_types("float64", "float64"), {}, True),
-    ("decode float64, blocks", decode.by_blocks[1], decoder_types("float64", "float64"), {}, True),
+    (
+        "decode uint8 > 4096, blocks",
+        decode.kernels["blocks"][16],
+        decoder_types("uint8", "float64"),
+        {"LDG.E.128": 5},
+        True,
+    ),
+    ("decode float32 strided, warps", decode.kernels["warps"][1], decoder_types("float32", "float32"), {}, False),
+    ("decode float32 strided, blocks", decode.kernels["blocks"][1], decoder_types("float32", "float32"), {}, False),
+    ("decode uint8 strided, blocks", decode.kernels["blocks"][1], decoder_types("uint8", "float32"), {}, False),
+    ("decode float64, warps", decode.kernels["warps"][1], decoder_types("float64", "float64"), {}, True),
+    ("decode float64, blocks", decode.kernels["blocks"][1], decoder_types("float64", "float64"), {}, True),
     *(
         (f"argmax {title}, {scope}", kernels[items], argmax_types(dtype, working), wide, dtype == "float64")
-        for scope, kernels in (("warps", argmax.by_warps), ("blocks", argmax.by_blocks))
+        for scope, kernels in argmax.kernels.items()
+        if scope in ("warps", "blocks")
         for title, dtype, working, items, wide in (
             ("float32", "float32", "float32", 4, {"LDG.E.128": 4}),
-            ("uint8", "uint8", "int32", 16, {"LDG.E.128": 1}),
+            ("uint8", "uint8", "int32", 16, {"LDG.E.128": 4}),
+            ("int16", "int16", "int32", 8, {"LDG.E.128": 4}),
             ("float32 strided", "float32", "float32", 1, {}),
-            ("int64", "int64", "int64", 1, {}),
-            ("float64", "float64", "float64", 1, {}),
+            ("int64", "int64", "int64", 2, {"LDG.E.128": 4}),
+            ("float64", "float64", "float64", 2, {"LDG.E.128": 4}),
         )
+        if scope == "warps" or dtype in ("float32", "uint8")
     ),
     *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")
@@ -387,6 +435,24 @@ KERNELS = [
             ("float64 of int64", "float64", "int64", 2, {"STG.E.128": 1}),
         )
     ),
+]
+
+
+_COUNTS, _F4 = (types.int64, types.int64), types.float32
+_KEPT = types.CPointer(types.uint8)
+_WRITTEN = (*placement_types(FLOATS), FLOATS, FLOATS, WORDS)
+_PARTS = {
+    "decode, parts": (decode.kernels["parts"][4], FLOATS, WORDS, LAYOUT, *_COUNTS, _F4, _KEPT),
+    "decode, merge": (decode.merge_parts, _KEPT, LAYOUT, *_COUNTS, types.int64, _F4, *_WRITTEN),
+    "argmax, parts": (argmax.kernels["parts"][4], FLOATS, LAYOUT, *_COUNTS, _F4, _KEPT),
+    "argmax, merge": (
+        *(argmax.kernels["merge"][4], FLOATS, LAYOUT, *_COUNTS, types.int64, _KEPT, _F4, types.boolean, _F4),
+        *_WRITTEN,
+    ),
+}
+KERNELS += [
+    (name, kernel, types.void(*arguments), {"LDG.E.128": 4} if "parts" in name else {}, False)
+    for name, (kernel, *arguments) in _PARTS.items()
 ]
 
 

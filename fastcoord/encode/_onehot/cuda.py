@@ -7,6 +7,7 @@ from numba import cuda
 
 from fastcoord._draw_cuda import clear, drawn, pixel_of_point, type_of_pixels
 from fastcoord._lanes import WARP, column_and_row, first_element, moved
+from fastcoord._recorded import recall
 from fastcoord._vector import convert
 from fastcoord.encode._onehot.formula import NOWHERE, response
 
@@ -68,4 +69,8 @@ encoders = {items: _encoder(items) for items in (1, 2, 4, 8, 16)}
 
 def onehot(xy: Any, shape: Any, dtype: Any, axes: Any, return_weight: bool, out: Any) -> Any:
     """`encode.onehot` of CUDA arrays, as `_draw_cuda.drawn` says."""
-    return drawn(encoders, xy, shape, type_of_pixels(dtype), axes, return_weight, out, 1)
+
+    def call() -> Any:
+        return drawn(encoders, xy, shape, type_of_pixels(dtype), axes, return_weight, out, 1)
+
+    return recall(("encode.onehot", shape, dtype, axes, return_weight), xy, out, call)
