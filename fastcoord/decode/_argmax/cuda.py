@@ -105,12 +105,10 @@ def _by_groups(items: int) -> Any:
     largest_of = _LARGEST[items]
 
     @inlined
-    def absorb(state: Any, values: Any, group: Any, groups: Any, head: Any, unit: Any) -> Any:
-        if group < groups:
-            largest, has_nan = largest_of(values, unit)
-            position = np.int32(head + group * items)
-            state = _merge(state, several_pixels(largest, position, np.int32(has_nan), NOWHERE))
-        return state
+    def absorb(state: Any, values: Any, group: Any, head: Any, unit: Any) -> Any:
+        largest, has_nan = largest_of(values, unit)
+        position = np.int32(head + group * items)
+        return _merge(state, several_pixels(largest, position, np.int32(has_nan), NOWHERE))
 
     @inlined
     def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit: Any) -> Any:
@@ -129,10 +127,13 @@ def _by_groups(items: int) -> Any:
             b = load(images, start + items * np.int64(min(q, last)))
             c = load(images, start + items * np.int64(min(r, last)))
             d = load(images, start + items * np.int64(min(s, last)))
-            state = absorb(state, a, p, groups, head, unit)
-            state = absorb(state, b, q, groups, head, unit)
-            state = absorb(state, c, r, groups, head, unit)
-            state = absorb(state, d, s, groups, head, unit)
+            state = absorb(state, a, p, head, unit)
+            if q <= last:
+                state = absorb(state, b, q, head, unit)
+            if r <= last:
+                state = absorb(state, c, r, head, unit)
+            if s <= last:
+                state = absorb(state, d, s, head, unit)
             p = np.int32(p + 4 * lanes)
         return state
 
