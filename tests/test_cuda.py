@@ -149,12 +149,12 @@ def check(operation, case):
 @pytest.mark.parametrize("kernels", ["warps", "blocks"])
 @pytest.mark.parametrize(("operation", "case"), IN_SIMULATOR)
 def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, kernels):
+    monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
     if kernels == "blocks":
         for module in DECODERS.values():
             monkeypatch.setattr(module, "WARP_PIXELS", 0)
-            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
+            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
-        monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
 
