@@ -1,0 +1,149 @@
+"""Sums of weights, and of weights times distances, and what follows from them.
+
+Moments are (mass, Σp·a, Σp·b, Σp·a², Σp·a·b, Σp·b²) of the pixels p, a and b their distances from a centre along and
+across a line of pixels: along a row a is x, along a column y. Whole rows of such sums are exchanged with `turned`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastcoord._compile import inlined
+from fastcoord._vector import convert, fma, like, maximum, select
+from fastcoord.results import Status
+
+MOMENTS = 6
+INFINITY = np.inf
+NO_NUMBER = np.nan
+EMPTY, NAN = int(Status.EMPTY), int(Status.NAN)
+
+
+def limits(clip_negative: bool, skips_nan: bool) -> tuple[float, float]:
+    """What a pixel counts at least, and what one counts that is NaN: the arguments of `counted`."""
+    return 0.0 if clip_negative else -INFINITY, 0.0 if skips_nan else NO_NUMBER
+
+
+@inlined
+def counted(value: Any, least: Any, of_nan: Any) -> Any:
+    """What a pixel counts: no less than `least`, and `of_nan` where it is NaN."""
+    return select(value == value, maximum(least, value), of_nan)
+
+
+@inlined
+def nothing(zero: Any) -> Any:
+    """The moments of no pixel."""
+    return zero, zero, zero, zero, zero, zero
+
+
+@inlined
+def absorb(line: Any, value: Any, distance: Any) -> Any:
+    """The sums (Σp, Σp·a, Σp·a²) of a line after one more pixel, `distance` from its origin."""
+    mass, first, second = line
+    weighted = value * distance
+    return mass + value, first + weighted, fma(weighted, distance, second)
+
+
+@inlined
+def four(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The sums of a line of four pixels about its middle, from which they are −3, −1, 1 and 3 half pixels away."""
+    outer, inner = a + d, b + c
+    three = like(a, 3)
+    return outer + inner, fma(d - a, three, c - b), fma(outer, three * three, inner)
+
+
+@inlined
+def from_halves(moments: Any) -> Any:
+    """The moments in pixels, if the distances a are in half pixels."""
+    half = like(moments[0], 0.5)
+    mass, first, across, second, mixed, second_across = moments
+    return mass, half * first, across, half * half * second, half * mixed, second_across
+
+
+@inlined
+def absorb_line(moments: Any, line: Any, along: Any, across: Any) -> Any:
+    """The moments after a line whose sums these are, and whose origin is `along` and `across` from the centre."""
+    mass, first, second = line
+    moved = fma(mass, along, first)
+    weighted = mass * across
+    return (
+        moments[0] + mass,
+        moments[1] + moved,
+        moments[2] + weighted,
+        moments[3] + fma(along, first + moved, second),
+        fma(moved, across, moments[4]),
+        fma(weighted, across, moments[5]),
+    )
+
+
+@inlined
+def turned(moments: Any) -> Any:
+    """The moments with both axes exchanged."""
+    return moments[0], moments[2], moments[1], moments[5], moments[4], moments[3]
+
+
+@inlined
+def merge(a: Any, b: Any) -> Any:
+    """The moments of the pixels of both, about one centre."""
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5]
+
+
+@inlined
+def about(moments: Any, x: Any, y: Any) -> Any:
+    """The moments about a centre from which theirs is (x, y) away."""
+    mass, first_x, first_y, xx, xy, yy = moments
+    moved_x, moved_y = fma(mass, x, first_x), fma(mass, y, first_y)
+    return (
+        mass,
+        moved_x,
+        moved_y,
+        fma(x, first_x + moved_x, xx),
+        fma(x, moved_y, fma(y, first_x, xy)),
+        fma(y, first_y + moved_y, yy),
+    )
+
+
+@inlined
+def is_finite(moments: Any) -> Any:
+    """Whether all six are; NaN and infinities survive a sum of them all."""
+    total = (moments[0] + moments[1] + moments[2]) + (moments[3] + moments[4] + moments[5])
+    return total - total == like(total, 0)
+
+
+@inlined
+def status_of(mass: Any) -> Any:
+    """The status of a map by its mass."""
+    if mass <= like(mass, 0):
+        return EMPTY
+    return 0 if mass < like(mass, INFINITY) else NAN
+
+
+@inlined
+def mean(moments: Any, x: Any, y: Any) -> Any:
+    """The centre of mass, where (x, y) is the centre of the moments."""
+    return x + moments[1] / moments[0], y + moments[2] / moments[0]
+
+
+@inlined
+def nearest(coordinate: Any, unit: Any) -> Any:
+    """The integer nearest to a coordinate ≥ 0 that is finite, 0 for any other; in the type of the scalar `unit`."""
+    is_known = coordinate - coordinate == like(coordinate, 0)
+    return convert(select(is_known, coordinate, like(coordinate, 0)) + like(coordinate, 0.5), unit)
+
+
+@inlined
+def finish(moments: Any, x: Any, y: Any) -> Any:
+    """The centre of mass, the covariances xx, xy, yy, and status bits; (x, y) is the centre of the moments."""
+    mass, first_x, first_y, xx, xy, yy = moments
+    status = status_of(mass)
+    if status != 0:
+        none = like(mass, NO_NUMBER)
+        return none, none, none, none, none, status
+    from_x, from_y = first_x / mass, first_y / mass
+    return (
+        x + from_x,
+        y + from_y,
+        xx / mass - from_x * from_x,
+        xy / mass - from_x * from_y,
+        yy / mass - from_y * from_y,
+        0,
+    )
