@@ -375,7 +375,7 @@ def _decoder(is_adjacent: bool, is_fast: bool) -> Kernel:
             piece, x, y = _piece(partial, task)
             moments = merge(moments, about(piece, x, y))
         x, y = mean(moments, nil, nil)
-        x, y = convert(nearest(x, plan.rows), nil), convert(nearest(y, plan.rows), nil)
+        x, y = convert(nearest(x, plan.columns, plan.rows), nil), convert(nearest(y, plan.rows, plan.rows), nil)
         moments = nothing(nil)
         for task in range(first_task, last_task):
             piece, piece_x, piece_y = _piece(partial, task)

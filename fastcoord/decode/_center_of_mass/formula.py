@@ -9,13 +9,28 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._vector import convert, fma, like, maximum, select
+from fastcoord._vector import convert, fma, like, maximum, select, two_sum
 from fastcoord.results import Status
 
 MOMENTS = 6
+EXACT = 4096  # height and width up to which sums of sixteen bytes, times distances, are exact in float32
+TINY, HUGE = 2.0**-70, 2.0**70  # what float32 cannot add up it can once it is so much smaller
 INFINITY = np.inf
 NO_NUMBER = np.nan
 EMPTY, NAN = int(Status.EMPTY), int(Status.NAN)
+
+
+def number_type(dtype: Any, height: int, width: int) -> Any:
+    """The type in which a GPU adds up pixels of type `dtype`: float32 where that is exact, or pixels are float32."""
+    if dtype.itemsize == 1:
+        return np.float32 if max(height, width) <= EXACT else np.float64
+    return np.float32 if dtype == np.float32 else np.float64
+
+
+def compared_type(dtype: Any) -> Any:
+    """The type in which a GPU compares pixels of type `dtype`: one that it has and that holds all of them."""
+    wide = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64))
+    return dtype.type if dtype in wide else np.int32
 
 
 def limits(clip_negative: bool, skips_nan: bool) -> tuple[float, float]:
@@ -49,6 +64,20 @@ def four(a: Any, b: Any, c: Any, d: Any) -> Any:
     outer, inner = a + d, b + c
     three = like(a, 3)
     return outer + inner, fma(d - a, three, c - b), fma(outer, three * three, inner)
+
+
+@inlined
+def absorb_pixel(moments: Any, value: Any, x: Any, y: Any) -> Any:
+    """The moments after one more pixel, (x, y) from the centre."""
+    weighted_x, weighted_y = value * x, value * y
+    return (
+        moments[0] + value,
+        moments[1] + weighted_x,
+        moments[2] + weighted_y,
+        fma(weighted_x, x, moments[3]),
+        fma(weighted_x, y, moments[4]),
+        fma(weighted_y, y, moments[5]),
+    )
 
 
 @inlined
@@ -88,6 +117,51 @@ def merge(a: Any, b: Any) -> Any:
 
 
 @inlined
+def merge_keeping(a: Any, b: Any) -> Any:
+    """As `merge`, of moments behind which stands what rounding took from them."""
+    mass, lost_mass = two_sum(a[0], b[0])
+    first_x, lost_first_x = two_sum(a[1], b[1])
+    first_y, lost_first_y = two_sum(a[2], b[2])
+    xx, lost_xx = two_sum(a[3], b[3])
+    xy, lost_xy = two_sum(a[4], b[4])
+    yy, lost_yy = two_sum(a[5], b[5])
+    return (
+        *(mass, first_x, first_y, xx, xy, yy),
+        *((a[6] + b[6]) + lost_mass, (a[7] + b[7]) + lost_first_x, (a[8] + b[8]) + lost_first_y),
+        *((a[9] + b[9]) + lost_xx, (a[10] + b[10]) + lost_xy, (a[11] + b[11]) + lost_yy),
+    )
+
+
+@inlined
+def _with_rest(total: Any, rest: Any) -> Any:
+    return total + select(rest == rest, rest, like(rest, 0))  # an infinite sum has no rest
+
+
+@inlined
+def total(kept: Any) -> Any:
+    """The moments, of those behind which stands what rounding took from them."""
+    return (
+        _with_rest(kept[0], kept[6]),
+        _with_rest(kept[1], kept[7]),
+        _with_rest(kept[2], kept[8]),
+        _with_rest(kept[3], kept[9]),
+        _with_rest(kept[4], kept[10]),
+        _with_rest(kept[5], kept[11]),
+    )
+
+
+@inlined
+def larger(a: Any, b: Any, nowhere: Any) -> Any:
+    """Of two (pixel, its position, whether a pixel is NaN) the larger pixel, of equal ones the first.
+
+    The position of NaN is `nowhere`, the greatest of all.
+    """
+    is_later = (b[1] == nowhere) | (b[0] < a[0]) | ((b[0] == a[0]) & (b[1] > a[1]))
+    takes_a = (a[1] != nowhere) & is_later
+    return select(takes_a, a[0], b[0]), select(takes_a, a[1], b[1]), maximum(a[2], b[2])
+
+
+@inlined
 def about(moments: Any, x: Any, y: Any) -> Any:
     """The moments about a centre from which theirs is (x, y) away."""
     mass, first_x, first_y, xx, xy, yy = moments
@@ -124,10 +198,12 @@ def mean(moments: Any, x: Any, y: Any) -> Any:
 
 
 @inlined
-def nearest(coordinate: Any, unit: Any) -> Any:
-    """The integer nearest to a coordinate ≥ 0 that is finite, 0 for any other; in the type of the scalar `unit`."""
-    is_known = coordinate - coordinate == like(coordinate, 0)
-    return convert(select(is_known, coordinate, like(coordinate, 0)) + like(coordinate, 0.5), unit)
+def nearest(coordinate: Any, extent: Any, unit: Any) -> Any:
+    """The pixel of an axis of `extent` pixels that is nearest to a coordinate, 0 if that is NaN; of type of `unit`."""
+    none = like(coordinate, 0)
+    last = convert(extent - 1, coordinate)
+    within = select(coordinate > none, select(coordinate < last, coordinate, last), none)  # NaN becomes 0
+    return convert(within + like(coordinate, 0.5), unit)
 
 
 @inlined
