@@ -3,15 +3,21 @@
 import operator
 from typing import Any
 
-from fastcoord._arrays import Maps, is_on_gpu
+import numpy as np
+
+from fastcoord._arrays import Maps, flat, is_on_gpu, maps, pixel_array, result, write_back
 from fastcoord._decode import decoded
-from fastcoord.decode._center_of_mass import cpu
-from fastcoord.grid import Grid
+from fastcoord._libraries import in_library, library_of
+from fastcoord._numbers import gradient_of
+from fastcoord.decode._center_of_mass import cpu, gradient
+from fastcoord.grid import Grid, numbers_for, require_grid
 from fastcoord.results import Decoded
 
-__all__ = ["center_of_mass"]
+__all__ = ["center_of_mass", "center_of_mass_vjp"]
 
 _NAN = {"propagate": False, "ignore": True}  # whether such pixels are skipped
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_NONE = np.empty(0)
 _FARTHEST = 1 << 30  # farther than a window reaches
 
 
@@ -91,9 +97,7 @@ def center_of_mass(
     >>> fc.decode.center_of_mass(heatmap).xy
     array([30.75, 20.  ], dtype=float32)
     """
-    if not isinstance(nan, str) or nan not in _NAN:
-        raise ValueError(f'nan: expected "propagate" or "ignore"; got {nan!r}')
-    options = _reach(window), bool(clip_negative), _NAN[nan]
+    options = _checked(window, clip_negative, nan)
     if is_on_gpu(heatmaps):
         from fastcoord.decode._center_of_mass import cuda
 
@@ -103,6 +107,128 @@ def center_of_mass(
         cpu.center_of_mass(maps, *options, numbers, xy, score, spread, status)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode, bool(covariance))
+
+
+def center_of_mass_vjp(
+    grad_xy: Any,
+    heatmaps: Any,
+    *,
+    grad_score: Any = None,
+    grad_covariance: Any = None,
+    window: int | tuple[int, int] | None = None,
+    clip_negative: bool = False,
+    grid: Grid | None = None,
+    nan: str = "propagate",
+    axes: tuple[int, int] = (-2, -1),
+    out: Any = None,
+) -> Any:
+    """The gradient of ``(grad_xy * center_of_mass(heatmaps).xy).sum()``, in one read of them and one write.
+
+    Equals, for a heatmap with column indices ``X`` and row indices ``Y``, its answer and the gradients of that::
+
+        (grad_x * (X - x) + grad_y * (Y - y)) / score
+
+    and with the gradient of the score, and of the covariance ``C``, with ``d = (X - x, Y - y)``::
+
+        ... + grad_score + (grad_covariance * (outer(d, d) - C)).sum() / score
+
+    It is 0 where a pixel does not count: beyond the window, below 0 where such pixels count as 0, NaN that is ignored;
+    and in all of a heatmap whose status is EMPTY or NAN. The window stands still.
+
+    Parameters
+    ----------
+    grad_xy : array (..., 2)
+        The gradient with respect to xy; real numbers, in an array of the library of `heatmaps` or in nested lists. On a
+        GPU a contiguous array of the type of xy on the device of `heatmaps`, as are the two that follow.
+    heatmaps : array (..., H, W)
+        As for `center_of_mass`. Not modified.
+    grad_score : array (...)
+        The gradient with respect to the score; None: it is 0.
+    grad_covariance : array (..., 2, 2)
+        The gradient with respect to the covariance, of each of its four elements by itself; None: it is 0.
+    window : int, or two ints
+        As for `center_of_mass`.
+    clip_negative : bool
+        As for `center_of_mass`; the gradient of a pixel that is 0 passes.
+    grid : fastcoord.grid.Grid
+        As for `center_of_mass`: `grad_xy` is with respect to xy in this grid.
+    nan : "propagate" or "ignore"
+        As for `center_of_mass`.
+    axes : two ints
+        As for `center_of_mass`.
+    out : array
+        Where to write: an array as this function would return, sharing no memory with the other arguments; on a GPU
+        contiguous.
+
+    Returns
+    -------
+    array of the shape of `heatmaps`, of their library and on their device
+        float32; float64 for float64 heatmaps.
+
+    Raises
+    ------
+    TypeError
+        As `center_of_mass` does, and if a gradient does not consist of real numbers.
+    ValueError
+        As `center_of_mass` does, and if the shape of a gradient does not fit.
+
+    Notes
+    -----
+    Source: the derivatives of a quotient of sums.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcoord as fc
+    >>> fc.decode.center_of_mass_vjp([1, 0], np.ones((2, 5), np.float32))[0]
+    array([-0.2, -0.1,  0. ,  0.1,  0.2], dtype=float32)
+    """
+    options = _checked(window, clip_negative, nan)
+    if is_on_gpu(heatmaps):
+        from fastcoord.decode._center_of_mass import gradient_cuda
+
+        return gradient_cuda.vjp(grad_xy, grad_score, grad_covariance, heatmaps, *options, axes, grid, out)
+    library = library_of(heatmaps)
+    array = pixel_array("heatmaps", heatmaps, halves=True)
+    read = maps("heatmaps", array, axes)
+    batch, extents = read.batch, (read.height, read.width)
+    require_grid(grid)
+    numbers = numbers_for(grid, _DOUBLE, *extents, batch).reshape(-1, 2, 4)
+    dtype = _DOUBLE if array.dtype == _DOUBLE else _SINGLE
+    of_xy = gradient_of("grad_xy", grad_xy, (*batch, 2), library, "heatmaps").reshape(-1, 2)
+    of_xy = (of_xy * (numbers[..., 0] / numbers[..., 2])).reshape(-1)  # pixels, times what one is in the grid
+    of_score = _NONE if grad_score is None else gradient_of("grad_score", grad_score, batch, library, "heatmaps")
+    of_covariance = _NONE
+    if grad_covariance is not None:
+        of_covariance = gradient_of("grad_covariance", grad_covariance, (*batch, 2, 2), library, "heatmaps")
+    if out is None:
+        in_order = np.empty((*batch, *extents), dtype)
+        written = np.moveaxis(in_order, (-2, -1), axes)
+    else:
+        written = result("out", out, array.shape, dtype, array, library=library)
+        in_order = np.moveaxis(written, axes, (-2, -1))
+    flat_written = flat(in_order)
+    if flat_written.size:
+        count = of_xy.size // 2
+        xy, score, status = np.empty(2 * count), np.empty(count), np.empty(count, np.int32)
+        covariance = np.empty(4 * count if dtype == _DOUBLE else of_covariance.size)  # as precise as it finds xy
+        pixels = numbers_for(None, _DOUBLE, *extents, ())
+        cpu.center_of_mass(read, *options, pixels, xy, score, covariance, status)
+        answer, of_answer = (xy, score, covariance, status), (of_xy, of_score, of_covariance)
+        gradient.vjp(read, *options, answer, of_answer, flat_written)
+    write_back(flat_written, in_order)
+    if library is None:
+        return written
+    if out is None:
+        return in_library(library, written)
+    library.written(out)
+    return out
+
+
+def _checked(window: Any, clip_negative: Any, nan: Any) -> tuple[tuple[int, int] | None, bool, bool]:
+    """The options of which pixels count: the window's reach, whether negative ones are 0, whether NaN is skipped."""
+    if not isinstance(nan, str) or nan not in _NAN:
+        raise ValueError(f'nan: expected "propagate" or "ignore"; got {nan!r}')
+    return _reach(window), bool(clip_negative), _NAN[nan]
 
 
 def _reach(window: Any) -> tuple[int, int] | None:

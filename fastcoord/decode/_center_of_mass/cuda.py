@@ -13,7 +13,7 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded, placed
+from fastcoord._decode_cuda import decoded
 from fastcoord._launch import (
     FULL_WARP,
     GROUP,
@@ -30,6 +30,7 @@ from fastcoord._launch import (
     warp_merge,
     words,
 )
+from fastcoord._placement_cuda import placed
 from fastcoord._vector import convert, like
 from fastcoord.decode._center_of_mass.formula import (
     HUGE,
@@ -51,8 +52,9 @@ from fastcoord.decode._center_of_mass.formula import (
 )
 from fastcoord.results import Decoded
 
-AHEAD = 4  # groups of floats that a lane loads before it looks at them
+FOUR = 4  # floats in a group; to load four groups at once takes 94 registers
 THREADS = 256  # in a block
+FACTS = 12  # numbers of a map, of which the gradient is made
 WARP_PIXELS = 1 << 12  # the largest map that one warp reads; not measured
 PLAIN = 16  # pixels that are added up before what rounding takes is kept
 NOWHERE = np.int32((1 << 31) - 1)
@@ -114,13 +116,11 @@ def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
         group = lane
         while group < groups:
             some = nothing(zero)
-            if items == AHEAD:  # four groups of four floats; one of bytes has as many values
+            if items == FOUR:  # two groups of four floats; one of bytes has more values
                 # Beyond the last group it is the last one again: no branch stands between the loads.
                 a = load(images, start + items * group)
                 b = load(images, start + items * min(group + lanes, groups - 1))
-                c = load(images, start + items * min(group + 2 * lanes, groups - 1))
-                d = load(images, start + items * min(group + 3 * lanes, groups - 1))
-                for values in (a, b, c, d):
+                for values in (a, b):
                     if group < groups:
                         column, row = column_and_row(head + group * items, layout)
                         some, _column, _row = absorb_group(some, values, column, row, layout, about)
@@ -236,6 +236,8 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
         score: Any,
         covariance: Any,
         status: Any,
+        facts: Any,
+        has_facts: bool,
     ) -> None:
         if has_blocks:
             lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
@@ -286,7 +288,18 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
                 xy[np.uint64(2 * at + 1)] = y
                 score[np.uint64(at)] = moments[0] if times == unit else moments[0] * like(unit, HUGE)
                 status[np.uint64(at)] = flags
-                if has_covariance:
+                if has_facts:  # of which the gradient is made
+                    mass = moments[0]
+                    place = FACTS * at
+                    facts[np.uint64(place)] = mass if times == unit else mass * like(unit, HUGE)
+                    facts[np.uint64(place + 1)], facts[np.uint64(place + 2)] = moments[1] / mass, moments[2] / mass
+                    facts[np.uint64(place + 3)] = xx
+                    facts[np.uint64(place + 4)] = xy_
+                    facts[np.uint64(place + 5)] = yy
+                    facts[np.uint64(place + 6)], facts[np.uint64(place + 7)] = center_x, center_y
+                    facts[np.uint64(place + 8)], facts[np.uint64(place + 9)] = left, left + columns
+                    facts[np.uint64(place + 10)], facts[np.uint64(place + 11)] = top, top + rows
+                elif has_covariance:
                     covariance[np.uint64(4 * at)] = xx
                     covariance[np.uint64(4 * at + 1)] = xy_
                     covariance[np.uint64(4 * at + 2)] = xy_
@@ -301,7 +314,7 @@ def _whole(images: Any, first: int, layout: Any, lane: int, lanes: int, about: A
     return _by_pixels(images, first, layout, (0, 0, layout.rows, layout.columns), lane, lanes, about)
 
 
-_FLOATS, _BYTES = _by_groups(load_four, _absorb_four, 4), _by_groups(load_sixteen, _absorb_sixteen, 16)
+_FLOATS, _BYTES = _by_groups(load_four, _absorb_four, FOUR), _by_groups(load_sixteen, _absorb_sixteen, 16)
 by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decoder(_whole, False)}
 by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_whole, True)}
 
@@ -320,25 +333,39 @@ def center_of_mass(
 
     def launch_all(read: Maps, array: Any, placement: Any, written: Any) -> None:
         xy, score, spread, status = written
-        dtype, height, width = read.memory.dtype, read.height, read.width
-        is_whole = read.column_stride == 1 and read.row_stride == width
-        has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
-        items = GROUP // dtype.itemsize if has_groups else 1
-        if height * width <= WARP_PIXELS:
-            decode, lanes, maps_in_block = by_warps[items], WARP, THREADS // WARP
-        else:
-            decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
-        memory = flat_memory("heatmaps", read.memory, array)
-        _words, before = words(read.memory, array)
-        number = number_type(dtype, height, width)
-        options = (
-            *(number(1), compared_type(dtype)(1), *((-1, -1) if window is None else window)),
-            *(number(limit) for limit in limits(clip_negative, skips_nan)),
-        )
-        blocks = -(-read.count // maps_in_block)
-        arrays = xy, score, score if spread is None else spread, status
-        for order, layout in enumerate(layouts(read, before, lanes * items)):
-            maps = layout, order * read.count, read.count
-            launch(decode, blocks, THREADS, array, memory, *maps, *options, *placement, covariance, *arrays)
+        arrays = xy, score, score if spread is None else spread, status, score, False
+        launch_decoders(read, array, window, clip_negative, skips_nan, placement, covariance, arrays)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, launch_all, covariance)
+
+
+def launch_decoders(
+    read: Maps,
+    array: Any,
+    window: tuple[int, int] | None,
+    clip_negative: bool,
+    skips_nan: bool,
+    placement: Any,
+    covariance: bool,
+    arrays: tuple[Any, ...],
+) -> None:
+    """Launch the kernels that write `arrays`, their last arguments."""
+    dtype, height, width = read.memory.dtype, read.height, read.width
+    is_whole = read.column_stride == 1 and read.row_stride == width
+    has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
+    items = GROUP // dtype.itemsize if has_groups else 1
+    if height * width <= WARP_PIXELS:
+        decode, lanes, maps_in_block = by_warps[items], WARP, THREADS // WARP
+    else:
+        decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
+    memory = flat_memory("heatmaps", read.memory, array)
+    _words, before = words(read.memory, array)
+    number = number_type(dtype, height, width)
+    options = (
+        *(number(1), compared_type(dtype)(1), *((-1, -1) if window is None else window)),
+        *(number(limit) for limit in limits(clip_negative, skips_nan)),
+    )
+    blocks = -(-read.count // maps_in_block)
+    for order, layout in enumerate(layouts(read, before, lanes * items)):
+        maps = layout, order * read.count, read.count
+        launch(decode, blocks, THREADS, array, memory, *maps, *options, *placement, covariance, *arrays)

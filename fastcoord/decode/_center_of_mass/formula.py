@@ -223,3 +223,32 @@ def finish(moments: Any, x: Any, y: Any) -> Any:
         yy / mass - from_y * from_y,
         0,
     )
+
+
+@inlined
+def slopes(status: Any, mass: Any, covariance: Any, of_xy: Any, of_score: Any, of_covariance: Any) -> Any:
+    """How steep a number is that depends on a map's answer: the coefficients of `slope`.
+
+    The gradients with respect to x and y, to the score and to xx, xy, yx and yy; `covariance` is (xx, xy, yy).
+    """
+    none = like(mass, 0)
+    if status != 0:
+        return none, none, none, none, none, none
+    xx, xy, yy = covariance
+    of_xx, of_mixed, of_yy = of_covariance[0], of_covariance[1] + of_covariance[2], of_covariance[3]
+    level = fma(of_xx, xx, fma(of_mixed, xy, of_yy * yy))
+    return of_score - level / mass, of_xy[0] / mass, of_xy[1] / mass, of_xx / mass, of_mixed / mass, of_yy / mass
+
+
+@inlined
+def slope(slopes: Any, x: Any, y: Any) -> Any:
+    """The gradient of a pixel that is (x, y) from the centre of mass."""
+    level, along_x, along_y, xx, xy, yy = slopes
+    across = fma(fma(yy, y, along_y), y, level)
+    return fma(fma(xx, x, fma(xy, y, along_x)), x, across)
+
+
+@inlined
+def counts(value: Any, least: Any) -> Any:
+    """Whether a pixel counts as what it is: it is a number, and not less than `least`."""
+    return value >= least
