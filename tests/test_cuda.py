@@ -449,7 +449,7 @@ def test_kernels_compile_to_what_they_should(capsys):
         assert bool(code.float64) == has_float64, name
         assert all(code.memory()[operation] >= count for operation, count in wide.items()), name
         assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
-        # One lane of a map divides by its mass, for which there is a routine; its kernels hold twelve sums and their rests
+        # One lane divides by the mass of a map, for which there is a routine; others hold six sums and their rests
         divides = name.startswith(("mass", "slopes"))
         calls = [line for line in code.sass.splitlines() if "CALL" in line]
         assert all(divides and "div_rn" in line for line in calls), name

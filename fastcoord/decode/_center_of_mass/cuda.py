@@ -47,6 +47,7 @@ from fastcoord.decode._center_of_mass.formula import (
     nearest,
     nothing,
     number_type,
+    past,
     status_of,
     total,
 )
@@ -283,6 +284,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
                     moments = moments[0] + of_nan, moments[1], moments[2], moments[3], moments[4], moments[5]
                 x, y, xx, xy_, yy, flags = finish(moments, convert(center_x, unit), convert(center_y, unit))
                 at = first_map + i
+                from_x, from_y = past(x, center_x), past(y, center_y)
                 x, y = placed(x, y, at, numbers, each, has_each)
                 xy[np.uint64(2 * at)] = x
                 xy[np.uint64(2 * at + 1)] = y
@@ -292,7 +294,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
                     mass = moments[0]
                     place = FACTS * at
                     facts[np.uint64(place)] = mass if times == unit else mass * like(unit, HUGE)
-                    facts[np.uint64(place + 1)], facts[np.uint64(place + 2)] = moments[1] / mass, moments[2] / mass
+                    facts[np.uint64(place + 1)], facts[np.uint64(place + 2)] = from_x, from_y
                     facts[np.uint64(place + 3)] = xx
                     facts[np.uint64(place + 4)] = xy_
                     facts[np.uint64(place + 5)] = yy

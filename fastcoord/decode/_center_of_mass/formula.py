@@ -207,6 +207,13 @@ def nearest(coordinate: Any, extent: Any, unit: Any) -> Any:
 
 
 @inlined
+def past(coordinate: Any, pixel: Any) -> Any:
+    """How far a coordinate is past a pixel; 0 if it is NaN."""
+    distance = coordinate - convert(pixel, coordinate)
+    return select(distance == distance, distance, like(distance, 0))
+
+
+@inlined
 def finish(moments: Any, x: Any, y: Any) -> Any:
     """The centre of mass, the covariances xx, xy, yy, and status bits; (x, y) is the centre of the moments."""
     mass, first_x, first_y, xx, xy, yy = moments

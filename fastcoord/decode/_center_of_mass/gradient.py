@@ -24,7 +24,7 @@ from fastcoord._memory import (
     stream_fence,
 )
 from fastcoord._vector import CACHE_LINE, convert, lane_numbers, like, out_of_line, select, splat_line
-from fastcoord.decode._center_of_mass.formula import counts, limits, nearest, slope, slopes
+from fastcoord.decode._center_of_mass.formula import counts, limits, nearest, past, slope, slopes
 from fastcoord.decode._center_of_mass.region import adjacent_largest, scattered_largest
 
 PART = 1 << 18  # pixels that one thread writes before it fences
@@ -171,9 +171,8 @@ def _kernel(is_adjacent: bool, lanes: int) -> Kernel:
             splat_line(convert(top - center_y, unit)),
             splat_line(convert(bottom - center_y, unit)),
         )
-        none = convert(0, x)
-        from_x = splat_line(convert(x - convert(center_x, none), unit))
-        from_y = splat_line(convert(y - convert(center_y, none), unit))
+        from_x = splat_line(convert(past(x, center_x), unit))
+        from_y = splat_line(convert(past(y, center_y), unit))
         coefficients = (
             splat_line(convert(found[0], unit)),
             splat_line(convert(found[1], unit)),
