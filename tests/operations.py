@@ -13,6 +13,7 @@ import numpy as np
 
 import fastcoord as fc
 from fastcoord.decode._argmax.reference import argmax as decode_argmax
+from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_center_of_mass
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
@@ -124,6 +125,10 @@ OPERATIONS = (
     Operation(
         *("decode.argmax", fc.decode.argmax, decoder(decode_argmax), cases.heatmaps),
         frozenset({"xy", "score", "status"}),
+        is_general=True,
+    ),
+    Operation(
+        *("decode.center_of_mass", fc.decode.center_of_mass, decoder(decode_center_of_mass), cases.masses),
         is_general=True,
     ),
     Operation(

@@ -12,6 +12,8 @@ import fastcoord as fc
 from fastcoord import _arrays, _draw_cuda, _launch
 from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
+from fastcoord.decode._center_of_mass import cuda as mass
+from fastcoord.decode._center_of_mass import gradient_cuda as slopes
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
@@ -38,12 +40,21 @@ _LARGER = {
         *("type float32, patches", "type float32, dense", "type uint8, patches", "type int8, dense"),
         *("type float64, sparse", "type int64, dense", "size 1x4097 uint8, one_hot", "layout crop, wide"),
     ),
+    "decode.center_of_mass": (
+        *("type float32, patches", "type uint8, patches", "type int8, dense", "type float64, sparse"),
+        *("size 1x4097 uint8, one_hot", "layout crop, wide", "mass of blobs in 64x48 float32"),
+        *("mass of blobs in 70x100 uint8", "mass of blobs and NaN, ignore, window"),
+    ),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
-DECODERS = {"decode.onehot": decode, "decode.argmax": argmax}  # the modules of the decoders
+DECODERS = {
+    "decode.onehot": decode,
+    "decode.argmax": argmax,
+    "decode.center_of_mass": mass,
+}  # the modules of the decoders
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
 # Networks, whose kernels are the slowest here, go by turns: what a pixel is does not change their way through a map.
@@ -350,6 +361,20 @@ def argmax_types(dtype, working):
     return types.void(pixels, LAYOUT, *counts, working, *options, out, out, WORDS)
 
 
+def mass_types(dtype, working, compared):
+    pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
+    number, compared = from_dtype(np.dtype(working)), from_dtype(np.dtype(compared))
+    options = number, compared, types.int64, types.int64, number, number, *placement_types(out), types.boolean
+    return types.void(pixels, LAYOUT, types.int64, types.int64, *options, out, out, out, WORDS, out, types.boolean)
+
+
+def slope_types(dtype, working):
+    out = DOUBLES if dtype == "float64" else FLOATS
+    number, pixels, counts = from_dtype(np.dtype(working)), from_dtype(np.dtype(dtype))[::1], [types.int64] * 6
+    limits = number, types.boolean, number[::1], WORDS, *placement_types(out)
+    return types.void(out, LAYOUT, pixels, LAYOUT, *counts, *limits, out, out, types.boolean, out, types.boolean)
+
+
 def encoder_types(dtype, points, *numbers):
     """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
@@ -387,6 +412,21 @@ KERNELS = [
         )
     ),
     *(
+        (f"mass {title}, {scope}", kernels[items], mass_types(dtype, *numbers), wide, numbers[0] == "float64")
+        for scope, kernels in (("warps", mass.by_warps), ("blocks", mass.by_blocks))
+        for title, dtype, items, numbers, wide in (
+            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 4}),
+            ("uint8", "uint8", 16, ("float32", "int32"), {"LDG.E.128": 1}),
+            ("float32 strided", "float32", 1, ("float32", "float32"), {}),
+            ("int64", "int64", 1, ("float64", "int64"), {}),
+            ("float64", "float64", 1, ("float64", "float64"), {}),
+        )
+    ),
+    ("slopes float32", slopes.writers[4], slope_types("float32", "float32"), {"STG.E.128": 1}, False),
+    ("slopes uint8", slopes.writers[4], slope_types("uint8", "float32"), {"STG.E.128": 1}, False),
+    ("slopes float32 strided", slopes.writers[1], slope_types("float32", "float32"), {}, False),
+    ("slopes float64", slopes.writers[1], slope_types("float64", "float64"), {}, True),
+    *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")
         for name, kernels, numbers in (
             ("onehot", onehot.encoders, ()),
@@ -414,8 +454,11 @@ def test_kernels_compile_to_what_they_should(capsys):
         assert bool(code.float64) == has_float64, name
         assert all(code.memory()[operation] >= count for operation, count in wide.items()), name
         assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
-        assert not any(opcode.startswith("CALL") for opcode in code.opcodes), name
-        assert code.registers <= 64, name  # 32 warps on a multiprocessor
+        # One lane divides by the mass of a map, for which there is a routine; others hold six sums and their rests
+        divides = name.startswith(("mass", "slopes"))
+        calls = [line for line in code.sass.splitlines() if "CALL" in line]
+        assert all(divides and "div_rn" in line for line in calls), name
+        assert code.registers <= (80 if divides else 64), name  # 24 or 32 warps on a multiprocessor
 
 
 # Without a GPU, and without numba-cuda
