@@ -134,6 +134,11 @@ ARGMAX = (
     Workload("D1", content=NHWC),
 )
 QUICK_ARGMAX = ARGMAX[:3]
+MASSES = (
+    *(Workload(label, dtype, RANDOM) for dtype in ("float32", "uint8") for label in ("D1", "D2", "D4", "D6")),
+    Workload("D1", content=NHWC),
+)
+QUICK_MASSES = MASSES[:3]
 ENCODE = (
     *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
     Workload("N1", content=CROP),

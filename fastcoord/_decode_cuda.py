@@ -4,24 +4,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import cuda
 
-from fastcoord import _placement
 from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
-from fastcoord._compile import inlined
 from fastcoord._lanes import KEPT, WARP
-from fastcoord._launch import (
-    described,
-    device_of,
-    flat_memory,
-    made_or_given,
-    require_cuda,
-    require_int32,
-    stream_of,
-)
+from fastcoord._launch import described, device_of, flat_memory, made_or_given, require_cuda, require_int32
+from fastcoord._placement_cuda import placed, placement
 from fastcoord._recorded import recall
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
+
+__all__ = ["AHEAD", "Share", "decoded", "placed", "share", "states"]
 
 AHEAD = 4  # groups of 16 bytes that a lane loads before it looks at them
 THREADS = 256  # in a block, at most
@@ -64,14 +56,6 @@ def states(array: Any, count: int, members: int) -> Any:
     return flat_memory("states", *reversed(made_or_given("states", None, array, (count * members * KEPT,), np.uint8)))
 
 
-@inlined
-def placed(x: Any, y: Any, at: Any, numbers: Any, each: Any, has_each: Any) -> Any:
-    """Both coordinates of map number `at`, in pixels, in the decoder's grid; the last three are its placement."""
-    if has_each:
-        numbers = _placement.numbers_at(each, np.int64(at) * _placement.NUMBERS)
-    return _placement.placed(x, y, numbers)
-
-
 def decoded(
     name: str,
     array: Any,
@@ -107,10 +91,8 @@ def decoded(
     def call() -> Decoded:
         return _decoded(name, array, axes, grid, out, launch_all, covariance)
 
-    if options is None or getattr(grid, "batch", False):  # numbers of each map are copied to the device
-        return call()
-    key = name, options, axes, type(axes), grid, covariance
-    recalled: Decoded = recall(key, array, out, call)
+    key = None if options is None else (name, options, axes, type(axes), covariance)
+    recalled: Decoded = recall(key, grid, array, out, call)
     return recalled
 
 
@@ -140,14 +122,3 @@ def _decoded(name: str, array: Any, axes: Any, grid: Any, out: Any, launch_all: 
         if seen.size:
             launch_all(read, array, placement(numbers, array, written[0]), written)
     return Decoded(xy, score, spread, status) if out is None else out
-
-
-def placement(numbers: Any, array: Any, any_memory: Any) -> tuple[Any, Any, bool]:
-    """What kernels take for `numbers`: those of all maps, those of each map on the device, whether there are these.
-
-    `any_memory` stands for those of each map if there are none; it has the type of `numbers`.
-    """
-    for_all = tuple(numbers[: _placement.NUMBERS])
-    if numbers.size == _placement.NUMBERS:
-        return for_all, any_memory, False
-    return for_all, cuda.to_device(numbers, stream=cuda.external_stream(stream_of(array))), True

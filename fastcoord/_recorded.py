@@ -270,16 +270,19 @@ def _are_apart(starts: list[int], extents: list[int]) -> bool:
     return True
 
 
-def recall(options: Any, array: Any, out: Any, call: Callable[[], Any]) -> Any:
+def recall(options: Any, grid: Any, array: Any, out: Any, call: Callable[[], Any]) -> Any:
     """What ``call()`` returns: recorded, or made again where a call like it was recorded.
 
-    `options` tell which operation it is, and all that it is called with but `array` and `out`, a tensor or a tuple of
-    tensors. Where they cannot be hashed, or where these are no tensors of PyTorch, nothing is recorded.
+    `options` tell which operation it is, and all that it is called with but `grid`, `array`, and `out`, a tensor or a
+    tuple of tensors. Where they are None or cannot be hashed, where these are no tensors of PyTorch, or where each map
+    has a grid of its own, whose numbers are copied to the device, nothing is recorded.
     """
     torch = sys.modules.get("torch")
-    if torch is None or type(array) is not torch.Tensor or IS_SIMULATED:
+    if torch is None or type(array) is not torch.Tensor or IS_SIMULATED or options is None:
         return call()
-    given, key = [array], [options]
+    if grid is not None and getattr(grid, "batch", True):
+        return call()
+    given, key = [array], [options, grid]
     if out is not None:
         given += [member for member in out if member is not None] if isinstance(out, tuple) else [out]
         key.append(type(out))

@@ -335,6 +335,69 @@ def heatmaps() -> Iterator[Case]:
     yield Case("large, float16 in rows", lambda: (halved(dense((900, 1500)), "float16")[:, ::-1],), is_half=True)
 
 
+_SIGNED = ("dense", "patches", "sparse", "negative", "small", "every second", "layout", "large batch")
+
+
+def masses() -> Iterator[Case]:
+    """Those of `images`, with a covariance and a window by turns; blobs; and more pixels than pieces have.
+
+    Where the pixels are floats of both signs, those below 0 count as 0: a sum in which nearly all cancels would be
+    compared with one that is no better.
+    """
+    windows = (None, None, 2, (0, 40), None, (3, 1))
+    for number, case in enumerate(images()):
+        options: dict[str, Any] = {"covariance": number % 3 > 0, "window": windows[number % 6]}
+        options["nan"] = ("propagate", "ignore")[number % 4 == 1]
+        is_whole = any(f"int{bits}" in case.name for bits in (8, 16, 32, 64)) and number % 2
+        options["clip_negative"] = any(word in case.name for word in _SIGNED) and not is_whole
+        yield replace(case, options={**case.options, **options})
+    for dtype in ("float32", "float64", "float16", "uint8", "int16"):
+        for height, width in ((1, 1), (3, 1), (5, 7), (4, 15), (8, 16), (9, 33), (64, 48), (70, 100), (96, 72)):
+            name = f"mass of blobs in {height}x{width} {dtype}"
+            make = lambda height=height, width=width, dtype=dtype: (blobs(4, height, width, dtype),)  # noqa: E731
+            yield Case(name, make, {"covariance": True}, 4 * height * width <= _SMALL, dtype == "float16")
+    yield Case("mass of blobs in float64, large", lambda: (blobs(2, 700, 900, "float64"),), {"covariance": True})
+    yield Case("mass of lone pixels", lambda: (_lone_pixels(),), {"covariance": True})
+    reversed_rows = lambda: (blobs(3, 40, 50, "float32")[:, ::-1, 3:],)  # noqa: E731
+    yield Case("mass of blobs in rows reversed", reversed_rows, {"covariance": True})
+    for nan in ("propagate", "ignore"):
+        make = lambda: (_blobs_with_nan(),)  # noqa: E731
+        yield Case(f"mass of blobs and NaN, {nan}", make, {"covariance": True, "nan": nan, "window": None})
+        yield Case(f"mass of blobs and NaN, {nan}, window", make, {"covariance": True, "nan": nan, "window": 5})
+    yield Case("large, float32, blob", lambda: (blobs(1, 4100, 4103, "float32"),), {"covariance": True})
+    yield Case("large, float32, blob in a row", lambda: (blobs(2, 1, (1 << 18) + 77, "float32"),), {"covariance": True})
+    yield Case("large, uint8, blob in a column", lambda: (blobs(2, 300001, 1, "uint8"),), {"covariance": True})
+    yield from maps_in_grids()
+
+
+def blobs(maps, height, width, dtype):
+    """Gaussians of several widths anywhere in their maps, the first one in a corner, on a little noise."""
+    numbers = random(f"blobs {maps} {height} {width}")
+    rows, columns = np.ogrid[:height, :width]
+    images = np.empty((maps, height, width), "float32" if np.dtype(dtype).kind != "f" else dtype)
+    for i in range(maps):
+        x, y = numbers.uniform(0, width - 1) * (i > 0), numbers.uniform(0, height - 1) * (i > 0)
+        sigma = (1.5, 0.6, 2.5, 1)[i % 4]
+        images[i] = np.exp(-((columns - x) ** 2) / (2 * sigma**2)) * np.exp(-((rows - y) ** 2) / (2 * sigma**2))
+        if i % 2:
+            images[i] += numbers.random((height, width)) * 0.01
+    return images if np.dtype(dtype).kind == "f" else (images * 200).astype(dtype)
+
+
+def _lone_pixels():
+    """Of each map one pixel is not 0, and in float32 not a power of two."""
+    maps = np.zeros((64 * 48, 64, 48), np.float32)
+    pixels = np.arange(64 * 48)
+    maps.reshape(64 * 48, -1)[pixels, pixels] = random("lone").uniform(0.1, 0.9, size=64 * 48)
+    return maps
+
+
+def _blobs_with_nan():
+    maps = blobs(4, 64, 48, "float32")
+    maps[0, 63, 47] = maps[1, 0, 0] = maps[2, 31, 20] = _NAN
+    return maps
+
+
 def _far_maxima(shape, dtype):
     """Of eight maps each has one or two maxima, anywhere."""
     maps = np.zeros((8, *shape), dtype)
@@ -402,6 +465,31 @@ def in_grid(grid, xy, height, width):
     """(..., 2) `xy`, in pixels, as a grid of GRIDS has them, computed in their type."""
     _grid, of_x, of_y = next(known for known in GRIDS.values() if known[0] == grid)
     return np.stack([of_x(xy[..., 0], width), of_y(xy[..., 1], height)], -1).astype(xy.dtype)
+
+
+def in_pixels(grid, xy, height, width):
+    """(..., 2) `xy`, in a grid of GRIDS, in pixels."""
+    first, second = (in_grid(grid, np.full(xy.shape, pixel, float), height, width) for pixel in (0, 1))
+    return (xy - first) / (second - first)
+
+
+def points_in_grids() -> Iterator[Case]:
+    """Points anywhere in pixels, as each grid has them, some beyond the canvas and one that is none."""
+    for name, (grid, _of_x, _of_y) in GRIDS.items():
+        for dtype in ("float32", "float64"):
+
+            def make(grid=grid, dtype=dtype):
+                pixels = points_within((3,), 11, 15) - 1
+                pixels[0, 0] = 20
+                return (in_grid(grid, np.stack([pixels, pixels * 0.5, pixels * np.nan]), 9, 13).astype(dtype),)
+
+            options = {"shape": (9, 13), "grid": grid, "return_weight": True, "dtype": "uint8"}
+            yield Case(f"grid {name}, {dtype}", make, options, is_small=True)
+    for name in ("corners", "boxes"):
+        for shape in ((1, 13), (9, 1)):
+            grid = GRIDS[name][0]
+            make = lambda grid=grid, shape=shape: (in_grid(grid, points_within((3,), *shape), *shape),)  # noqa: E731
+            yield Case(f"grid {name}, {shape}", make, {"shape": shape, "grid": grid}, is_small=True)
 
 
 def maps_in_grids() -> Iterator[Case]:
@@ -503,6 +591,12 @@ def points() -> Iterator[Case]:
     yield case("large batch, NHWC", points_within, (20, 3), 64, 48, shape=(64, 48), axes=(1, 2), is_small=False)
 
 
+def points_and_grids() -> Iterator[Case]:
+    """Those of `points`, and grids."""
+    yield from points()
+    yield from points_in_grids()
+
+
 # Squares. Most reach over the border of a canvas of 9 × 13; runs of their pixels meet and share cache lines where maps
 # are narrow.
 _SIDES = (1, 3, 9, 5, 13, 17, 2001)
@@ -536,5 +630,7 @@ def squares() -> Iterator[Case]:
             name = f"large, side {side}, {dtype}"
             make = lambda: (points_within((2,), 701, 1103),)  # noqa: E731
             yield Case(name, make, {"shape": (701, 1103), "size": side, "dtype": dtype})
+    for case in points_in_grids():
+        yield replace(case, options={**case.options, "size": 3})
     missing = lambda: (np.array(_MISSING),)  # noqa: E731
     yield Case("side 9, missing", missing, {"shape": (9, 13), "size": 9, "return_weight": True}, is_small=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 import fastcoord as fc
 from fastcoord.decode._argmax.reference import argmax as decode_argmax
+from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_center_of_mass
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
@@ -75,10 +76,13 @@ def encoder(reference):
     """A reference that returns (..., H, W) maps and weights, for the points of a case."""
 
     @functools.wraps(reference)
-    def adapted(points, *, axes=(-2, -1), return_weight=False, working, **options):
+    def adapted(points, *, axes=(-2, -1), return_weight=False, grid=None, working, **options):
         if options.get("dtype") == "bfloat16":  # NumPy knows the name only where ml_dtypes was imported
             options["dtype"] = cases.half_type("bfloat16")
-        maps, weight = reference(np.asarray(points), **options)
+        points = np.asarray(points)
+        if grid is not None:
+            points = cases.in_pixels(grid, points, *options["shape"])
+        maps, weight = reference(points, **options)
         return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
 
     return adapted
@@ -123,7 +127,13 @@ OPERATIONS = (
         frozenset({"xy", "score", "status"}),
         is_general=True,
     ),
-    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
+    Operation(
+        *("decode.center_of_mass", fc.decode.center_of_mass, decoder(decode_center_of_mass), cases.masses),
+        is_general=True,
+    ),
+    Operation(
+        "encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points_and_grids, _exact, is_general=True
+    ),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
     *(
         Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images, is_general=True)

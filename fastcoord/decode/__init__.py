@@ -1,6 +1,7 @@
 """Bitmaps and heatmaps to coordinates."""
 
 from fastcoord.decode._argmax import argmax
+from fastcoord.decode._center_of_mass import center_of_mass, center_of_mass_vjp
 from fastcoord.decode._onehot import onehot
 
-__all__ = ["argmax", "onehot"]
+__all__ = ["argmax", "center_of_mass", "center_of_mass_vjp", "onehot"]
