@@ -98,7 +98,7 @@ def decoded(
 
 def _decoded(name: str, array: Any, axes: Any, grid: Any, out: Any, launch_all: Any, covariance: bool) -> Decoded:
     require_cuda()
-    seen = pixel_array(name, described(name, array))
+    seen = pixel_array(name, described(name, array), halves=True)
     read = maps(name, seen, axes)
     require_int32(name, read.height, read.width)
     dtype: Any = np.dtype(np.float64 if seen.dtype == np.float64 else np.float32)

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastcoord._compile import inlined
+from fastcoord._halves import Half
+from fastcoord._vector import convert
 
 if find_spec("numba_cuda") is None:  # Numba's own numba.cuda, which would be imported instead, is no longer maintained
     raise ImportError(
@@ -25,7 +27,7 @@ from llvmlite import ir
 from numba import cuda, types
 from numba.core.errors import TypingError
 from numba.cuda import cgutils
-from numba.cuda.extending import intrinsic, overload
+from numba.cuda.extending import intrinsic, models, overload, register_model
 from numba.cuda.intrinsics import shfl_sync_intrinsic
 
 __all__ = [
@@ -95,6 +97,32 @@ def next_pixel(column: Any, row: Any, layout: Any) -> Any:
     further: Any = column + 1
     wraps = further == layout.columns
     return np.int32(0 if wraps else further), np.int32(row + (1 if wraps else 0))
+
+
+# Floats of 16 bits
+
+register_model(Half)(lambda manager, half: models.PrimitiveModel(manager, half, ir.IntType(16)))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _widen(typing_context: Any, half: Any, unit: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = arguments[0]
+        if half.form == "float16":
+            single = builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType())
+        else:
+            wide = builder.zext(bits, ir.IntType(32))
+            single = builder.bitcast(builder.shl(wide, ir.Constant(wide.type, 16)), ir.FloatType())
+        return single if unit == types.float32 else builder.fpext(single, ir.DoubleType())
+
+    return unit(half, unit), generate
+
+
+@_overload(convert)  # type: ignore[untyped-decorator]
+def _convert_half(value: Any, unit: Any) -> Any:
+    if not isinstance(value, Half) or unit not in (types.float32, types.float64):
+        return None
+    return lambda value, unit: _widen(value, unit)
 
 
 # The greater of two numbers, in one instruction

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastcoord import _recorded
 from fastcoord._arrays import Maps, result
+from fastcoord._halves import FORMATS, format_of
 from fastcoord._lanes import GROUP
 from fastcoord._recorded import Memory
 
@@ -127,9 +128,14 @@ def described(name: str, array: Any) -> NDArray[Any]:
         raise TypeError(f"{name}: expected a plain array; got a masked array")
     # Numba's arrays say that they are contiguous where a stride is 0 (numba_cuda/numba/cuda/cudadrv/devicearray.py)
     strides = array.strides if hasattr(array, "__cuda_ndarray__") else interface.get("strides")
-    fields = {key: interface[key] for key in ("shape", "typestr", "data")}
+    fields = {key: interface[key] for key in ("shape", "typestr", "data", "descr") if key in interface}
+    if is_torch_array(array) and str(array.dtype) == "torch.bfloat16":
+        fields |= {"typestr": "|V2", "descr": FORMATS["bfloat16"].descr}
+    elif hasattr(array, "__cuda_ndarray__") and format_of(array.dtype):
+        fields["descr"] = array.dtype.descr
     seen = np.asarray(_Interface({**fields, "strides": strides, "version": 3}))
-    if seen.size and (not seen.flags.aligned or any(stride % seen.itemsize for stride in seen.strides)):
+    places = seen.__array_interface__["data"][0], *seen.strides
+    if seen.size and any(place % seen.itemsize for place in places):
         raise ValueError(f"{name}: expected aligned elements, whole elements apart; got strides {seen.strides} bytes")
     return seen
 
@@ -156,7 +162,7 @@ def made_or_given(
 def _empty(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     if is_torch_array(like) or is_cupy_array(like):
         library = array_namespace(like)
-        return library.empty(shape, dtype=getattr(library, dtype.name), device=like.device)
+        return library.empty(shape, dtype=getattr(library, format_of(dtype) or dtype.name), device=like.device)
     with device_of(like):
         return cuda.device_array(shape, dtype)
 
@@ -195,7 +201,14 @@ def _memory_of(argument: Any) -> Any:
 
 def _on_device(memory: Memory) -> Any:
     """The memory as an array of Numba's, for the simulator."""
-    interface = {"shape": (memory.size,), "strides": None, "typestr": memory.dtype.str, "data": (memory.address, False)}
+    interface: dict[str, Any] = {
+        "shape": (memory.size,),
+        "strides": None,
+        "typestr": memory.dtype.str,
+        "data": (memory.address, False),
+    }
+    if format_of(memory.dtype):
+        interface["descr"] = memory.dtype.descr
     return cuda.from_cuda_array_interface({**interface, "version": 3}, owner=memory.owner, sync=False)
 
 

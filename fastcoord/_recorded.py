@@ -18,6 +18,8 @@ import numpy as np
 from numba import config, cuda, types
 from numba.np.numpy_support import from_dtype
 
+from fastcoord._halves import Half, format_of
+
 __all__ = ["IS_SIMULATED", "Launch", "Memory", "compiled", "note", "note_new", "recall"]
 
 MOST = 256  # recorded calls of a thread
@@ -99,7 +101,8 @@ def _kind(argument: Any) -> Any:
 def _type(argument: Any) -> tuple[Any, str]:
     """The Numba type of an argument, and the codes of its parameters."""
     if type(argument) is Memory:
-        return types.CPointer(from_dtype(argument.dtype)), "Q"
+        form = format_of(argument.dtype)
+        return types.CPointer(Half(form) if form else from_dtype(argument.dtype)), "Q"
     if isinstance(argument, tuple):
         number, code = _type(argument[0])
         if type(argument) is tuple:

@@ -10,6 +10,7 @@ from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
 from fastcoord import _arrays, _decode_cuda, _draw_cuda, _lanes, _launch
+from fastcoord._halves import FORMATS
 from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._center_of_mass import cuda as mass
@@ -87,7 +88,8 @@ IN_SIMULATOR = [
     for number, case in enumerate(
         case
         for case in operation.cases()
-        if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
+        if (case.is_small or case.name in _LARGER[operation.name])
+        and not (case.is_half and operation.room == "CoordNet")
     )
     for form in FORMS
     if has_turn(operation, number, form)
@@ -118,6 +120,8 @@ class Foreign:
             "data": (address + self.offset, False),
             "version": 3,
         }
+        if array.dtype.name == "bfloat16":
+            self.__cuda_array_interface__["descr"] = FORMATS["bfloat16"].descr
 
     def _view(self, memory):
         return np.ndarray(self.like.shape, self.like.dtype, memory, self.offset, self.like.strides)
@@ -145,6 +149,9 @@ def every_second(array):
 def on_host(result):
     """The result with NumPy arrays in place of the device's."""
     arrays = {name: array if array is None else array.copy_to_host() for name, array in members(result).items()}
+    for name, array in arrays.items():
+        if array is not None and array.dtype.names:
+            arrays[name] = array.view(cases.half_type(array.dtype.names[0]))
     return type(result)(**arrays) if hasattr(result, "_asdict") else arrays["maps"]
 
 

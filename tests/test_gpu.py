@@ -21,6 +21,7 @@ pytestmark = pytest.mark.gpu
 
 # What one process compiles: each type of pixels has kernels of its own.
 TYPES = {"floats": ("float32",), "bytes": ("bool", "uint8", "int8"), "words": ("uint16", "int16", "int32", "int64")}
+TYPES["halves"] = ("float16", "bfloat16")
 
 
 @pytest.fixture
@@ -33,7 +34,8 @@ def torch():
 
 def dtype_of(operation, case):
     if operation.room == "encode":
-        return np.dtype(case.options.get("dtype", "float32")).name
+        wanted = case.options.get("dtype", "float32")
+        return wanted if wanted == "bfloat16" else np.dtype(wanted).name
     return np.asarray(case.arguments[0]).dtype.name
 
 
@@ -48,7 +50,9 @@ def test_agrees_with_reference(monkeypatch, operation, form, types):
     monkeypatch.setattr(_draw_cuda, "TILE", 1 << 31 if form == "warps" else 1 << 10)
     tried = 0
     for case in operation.cases():
-        if case.is_half or dtype_of(operation, case) not in TYPES.get(types, (types,)):
+        if case.is_half and operation.room == "CoordNet":
+            continue
+        if dtype_of(operation, case) not in TYPES.get(types, (types,)):
             continue
         try:
             check(operation, case)
@@ -56,7 +60,7 @@ def test_agrees_with_reference(monkeypatch, operation, form, types):
             error.add_note(f"in the case {case}")
             raise
         tried += 1
-    assert tried
+    assert tried or operation.room == "CoordNet"
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 3, 3, 9, 20), (2, 3, 1, 1, 9, 20), (2, 1, 9, 9, 4, 5), (11, 1, 3, 3, 64, 48)])

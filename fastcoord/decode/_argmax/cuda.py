@@ -14,6 +14,7 @@ from numba import cuda
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
 from fastcoord._decode_cuda import decoded, placed, share, states
+from fastcoord._halves import loaded_type
 from fastcoord._lanes import (
     GROUP,
     WARP,
@@ -313,7 +314,7 @@ def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, grid: Any, o
         memory = flat_memory("heatmaps", read.memory, array)
         _whole, before = words(read.memory, array)
         least: Any = (np.float64 if dtype == np.float64 else np.float32)(threshold)
-        unit = number_type(dtype)(1)
+        unit = number_type(loaded_type(dtype))(1)
         xy, score, _covariance, status = written
         rest = unit, skips, least, *placement, xy, score, status
         in_parts = shared.form == "parts"

@@ -14,6 +14,7 @@ from numba import cuda
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
 from fastcoord._decode_cuda import decoded
+from fastcoord._halves import loaded_type
 from fastcoord._lanes import (
     FULL_WARP,
     GROUP,
@@ -359,9 +360,9 @@ def launch_decoders(
         decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
     memory = flat_memory("heatmaps", read.memory, array)
     _words, before = words(read.memory, array)
-    number = number_type(dtype, height, width)
+    number = number_type(loaded_type(dtype), height, width)
     options = (
-        *(number(1), compared_type(dtype)(1), *((-1, -1) if window is None else window)),
+        *(number(1), compared_type(loaded_type(dtype))(1), *((-1, -1) if window is None else window)),
         *(number(limit) for limit in limits(clip_negative, skips_nan)),
     )
     blocks = -(-read.count // maps_in_block)

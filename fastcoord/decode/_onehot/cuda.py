@@ -14,6 +14,7 @@ from numba import cuda
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
 from fastcoord._decode_cuda import AHEAD, decoded, placed, share, states
+from fastcoord._halves import loaded_type
 from fastcoord._lanes import (
     GROUP,
     WARP,
@@ -22,6 +23,7 @@ from fastcoord._lanes import (
     first_element,
     keep,
     kept_merge,
+    load_eight,
     load_four,
     load_sixteen,
     moved,
@@ -74,11 +76,15 @@ def _absorb_four(block: Any, census: Any, values: Any, column: Any, row: Any, la
 
 
 @inlined
-def _absorb_sixteen(block: Any, census: Any, values: Any, column: Any, row: Any, layout: Any, unit: Any) -> Any:
+def _absorb_eight(block: Any, census: Any, values: Any, column: Any, row: Any, layout: Any, unit: Any) -> Any:
     block, census, column, row = _absorb_four(block, census, values[:4], column, row, layout, unit)
-    block, census, column, row = _absorb_four(block, census, values[4:8], column, row, layout, unit)
-    block, census, column, row = _absorb_four(block, census, values[8:12], column, row, layout, unit)
-    return _absorb_four(block, census, values[12:], column, row, layout, unit)
+    return _absorb_four(block, census, values[4:], column, row, layout, unit)
+
+
+@inlined
+def _absorb_sixteen(block: Any, census: Any, values: Any, column: Any, row: Any, layout: Any, unit: Any) -> Any:
+    block, census, column, row = _absorb_eight(block, census, values[:8], column, row, layout, unit)
+    return _absorb_eight(block, census, values[8:], column, row, layout, unit)
 
 
 def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
@@ -264,7 +270,12 @@ def merge_parts(
             _answer(found, layout, at, unit, numbers, each, has_each, xy, score, status)
 
 
-_VISITS = {1: _by_pixels, 4: _by_groups(load_four, _absorb_four, 4), 16: _by_groups(load_sixteen, _absorb_sixteen, 16)}
+_VISITS = {
+    1: _by_pixels,
+    4: _by_groups(load_four, _absorb_four, 4),
+    8: _by_groups(load_eight, _absorb_eight, 8),
+    16: _by_groups(load_sixteen, _absorb_sixteen, 16),
+}
 kernels = {
     "warps": {items: _decoder(visit, False) for items, visit in _VISITS.items()},
     "blocks": {items: _decoder(visit, True) for items, visit in _VISITS.items()},
@@ -279,9 +290,10 @@ def onehot(images: Any, axes: Any, grid: Any, out: Any) -> Decoded:
 
 def _launch(read: Maps, images: Any, placement: Any, written: Any) -> None:
     dtype, height, width = read.memory.dtype, read.height, read.width
-    unit = number_type(dtype, height, width)(1)
+    unit = number_type(loaded_type(dtype), height, width)(1)
     is_whole = read.column_stride == 1 and read.row_stride == width
-    has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
+    has_type = dtype.itemsize == 1 or loaded_type(dtype) == np.float32
+    has_groups = is_whole and has_type and read.memory.nbytes >= 2 * GROUP
     items = GROUP // dtype.itemsize if has_groups else 1
     shared = share(read.count * len(read.starts), -(-height * width // items))
     memory = flat_memory("images", read.memory, images)
