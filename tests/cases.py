@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastcoord as fc
+
 PIXEL_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
 HALVES = ("float16", "bfloat16")
 POINT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
@@ -293,6 +295,12 @@ _MAXIMA_OF_FLOATS = {
 }
 
 
+def images_and_grids() -> Iterator[Case]:
+    """Those of `images`, and grids."""
+    yield from images()
+    yield from maps_in_grids()
+
+
 def heatmaps() -> Iterator[Case]:
     """Those of `images`, with a threshold and what NaN does by turns; and maxima where it is easy to go wrong."""
     thresholds = (None, 0.5, None, -3, 1)
@@ -323,6 +331,7 @@ def heatmaps() -> Iterator[Case]:
     neighbours = lambda: (np.array([[[2**53, 2**53 + 1, 2**53 + 1], [0, 2**62, 2**62 - 1]]]),)  # noqa: E731
     yield Case("value of int64 that no float tells apart", neighbours, is_small=True)
     yield Case("large, float32, crop", lambda: (dense((1000, 2000))[3:, 5:],))
+    yield from maps_in_grids()
     yield Case("large, float16 in rows", lambda: (halved(dense((900, 1500)), "float16")[:, ::-1],), is_half=True)
 
 
@@ -362,6 +371,50 @@ def _dense_with_nan(dtype):
     images = dense((2, 100, 70), dtype)
     images[1, 63, 17] = _NAN
     return images
+
+
+# Grids, with what they are in plain NumPy: of pixels and their number, as one fraction, so that rounding comes last
+
+BOXES = np.array([[-7, 3, 41, 67], [0, 0, 20, 9], [100, 200, 110, 202]])
+
+
+def _between(low, high):
+    return lambda i, n: ((2 * i + 1) * (high - low) + (2 * low - 1) * n) / (2 * n)
+
+
+GRIDS: dict[str, tuple[Any, Callable[..., Any], Callable[..., Any]]] = {
+    "corners": (fc.grid.corners, *[lambda i, n: (2 * i + 1 - n) / max(n - 1, 1)] * 2),
+    "half": (fc.grid.half, *[lambda i, n: (2 * i + 1 - n) / n] * 2),
+    "unit": (fc.grid.unit, *[lambda i, n: i / n] * 2),
+    "unit_half": (fc.grid.unit_half, *[lambda i, n: (2 * i + 1) / (2 * n)] * 2),
+    "affine": (fc.grid.affine((-3, 0.5), (7, -2)), lambda i, n: 7 - 3 * i, lambda i, n: i / 2 - 2),
+    "strides": (fc.grid.strides(4, 1.5), *[lambda i, n: 4 * i + 3 / 2] * 2),
+    "udp": (
+        fc.grid.udp((256, 192)),
+        *(lambda i, n: i * 191 / max(n - 1, 1), lambda i, n: i * 255 / max(n - 1, 1)),
+    ),
+    "box": (fc.grid.crops([-7, 3, 41, 68]), _between(-7, 41), _between(3, 68)),
+    "boxes": (fc.grid.crops(BOXES), _between(BOXES[:, 0], BOXES[:, 2]), _between(BOXES[:, 1], BOXES[:, 3])),
+}
+
+
+def in_grid(grid, xy, height, width):
+    """(..., 2) `xy`, in pixels, as a grid of GRIDS has them, computed in their type."""
+    _grid, of_x, of_y = next(known for known in GRIDS.values() if known[0] == grid)
+    return np.stack([of_x(xy[..., 0], width), of_y(xy[..., 1], height)], -1).astype(xy.dtype)
+
+
+def maps_in_grids() -> Iterator[Case]:
+    """One-hot maps whose points are asked for in each grid."""
+    for name, (grid, _of_x, _of_y) in GRIDS.items():
+        for shape, dtype in (((3, 9, 20), "float32"), ((3, 1, 7), "uint8"), ((3, 6, 1), "float64")):
+            if 1 not in shape or name in ("corners", "udp", "boxes"):
+                make = lambda shape=shape, dtype=dtype: (one_hot(shape, dtype),)  # noqa: E731
+                yield Case(f"grid {name}, {shape} {dtype}", make, {"grid": grid}, is_small=True)
+    nhwc = lambda: (np.moveaxis(one_hot((2, 3, 9, 20)), 1, -1),)  # noqa: E731
+    yield Case("grid boxes, NHWC", nhwc, {"grid": fc.grid.crops(BOXES), "axes": (1, 2)}, is_small=True)
+    large = lambda: (one_hot((3, 700, 900)),)  # noqa: E731
+    yield Case("large, grid boxes", large, {"grid": fc.grid.crops(BOXES)})
 
 
 # Points

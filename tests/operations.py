@@ -34,6 +34,10 @@ class Operation:
     exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
     is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
 
+    def exact_with(self, options: dict[str, Any]) -> frozenset[str]:
+        """The members that hold no rounding in a call with these options."""
+        return self.exact if options.get("grid") is None else self.exact - {"xy"}
+
     @property
     def room(self) -> str:
         """`decode`, `encode` or `CoordNet`: what form the arguments and the result have."""
@@ -57,8 +61,12 @@ def decoder(reference):
     """A reference for (..., H, W) maps, which computes in `dtype`, for the maps of a case."""
 
     @functools.wraps(reference)
-    def adapted(maps, *, axes=(-2, -1), working, **options):
-        return reference(np.moveaxis(np.asarray(maps), axes, (-2, -1)), dtype=working, **options)
+    def adapted(maps, *, axes=(-2, -1), grid=None, working, **options):
+        maps = np.moveaxis(np.asarray(maps), axes, (-2, -1))
+        xy, *others = reference(maps, dtype=working, **options)
+        if grid is not None:
+            xy = cases.in_grid(grid, xy, *maps.shape[-2:])
+        return xy, *others
 
     return adapted
 
@@ -101,7 +109,13 @@ _exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
     Operation(
-        *("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
+        *(
+            "decode.onehot",
+            fc.decode.onehot,
+            decoder(decode_onehot),
+            cases.images_and_grids,
+            frozenset({"score", "status"}),
+        ),
         is_general=True,
     ),
     Operation(

@@ -18,6 +18,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import format_of
 from fastcoord._memory import as_int16, gather, item_bytes, load_line, memory, octets, prefetch
+from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import (
     CACHE_LINE,
     any_lane,
@@ -195,6 +196,7 @@ def _write(
     state: Any,
     skips: bool,
     threshold: Any,
+    numbers: Any,
     at: int,
     xy: Any,
     score: Any,
@@ -210,7 +212,7 @@ def _write(
         row = pixel // width
     column = pixel - row * width
     greatest = convert(place[start + row * row_stride + column * column_stride], threshold)
-    xy[2 * at], xy[2 * at + 1], score[at], status[at] = finish(
+    x, y, score[at], status[at] = finish(
         greatest,
         convert(column, threshold),
         convert(row, threshold),
@@ -219,6 +221,7 @@ def _write(
         has_nan != 0 and not skips,
         threshold,
     )
+    xy[2 * at], xy[2 * at + 1] = placed(x, y, numbers)
 
 
 def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
@@ -245,6 +248,8 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        grid: Any,
+        grid_step: int,
         partial: Any,
         xy: Any,
         score: Any,
@@ -287,6 +292,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                     state,
                     skips,
                     threshold,
+                    numbers_at(grid, (number + i) * grid_step),
                     number + i,
                     xy,
                     score,
@@ -314,6 +320,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        grid: Any,
         partial: Any,
         xy: Any,
         score: Any,
@@ -321,6 +328,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
     ) -> None:
         place, partial_place = memory(images), memory(partial)
         xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
+        grid_place, grid_step = memory(grid), numbers_step(grid)
         pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
         some = GROUP if pieces == 1 else 1
         for index in prange((maps * pieces + some - 1) // some):
@@ -345,6 +353,8 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                 infinity,
                 skips,
                 threshold,
+                grid_place,
+                grid_step,
                 partial_place,
                 xy_place,
                 score_place,
@@ -371,6 +381,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                     state,
                     skips,
                     threshold,
+                    numbers_at(grid_place, (number + i) * grid_step),
                     number + i,
                     xy_place,
                     score_place,
@@ -384,8 +395,8 @@ _KERNELS = {(adjacent, half): _decoder(adjacent, half) for adjacent in (True, Fa
 _NO_PARTIAL = np.empty(0, np.int64)
 
 
-def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status: Any) -> None:
-    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`."""
+def argmax(maps: Maps, skips: bool, threshold: Any, grid: Any, xy: Any, score: Any, status: Any) -> None:
+    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `grid` holds a grid's numbers."""
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     rows, columns = height, width
     if maps.row_stride == width * maps.column_stride:
@@ -418,6 +429,7 @@ def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status:
             np.int16(0 if form is None else INFINITY_BITS[form]),
             skips,
             threshold,
+            grid,
             partial,
             xy,
             score,
