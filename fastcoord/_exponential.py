@@ -27,7 +27,14 @@ _LOG2_E = Fraction("1.44269504088896340735992468100189213742664595415299")
 
 # 2^r: the largest error in units of the last place, 1.8 with all rounding, is least, and 2^0 is 1. With a term more it
 # is 1.0, and each pixel dearer by one operation of ten.
-_SINGLE = (1.0, 0.693146824836731, 0.24022236466407776, 0.05550891533493996, 0.009671762585639954, 0.0013225707225501537)
+_SINGLE = (
+    1.0,
+    0.693146824836731,
+    0.24022236466407776,
+    0.05550891533493996,
+    0.009671762585639954,
+    0.0013225707225501537,
+)
 _DOUBLE = tuple(math.log(2) ** n / math.factorial(n) for n in range(14))  # the next term is 4e-18
 
 _BITS = {np.dtype(np.float32): 23, np.dtype(np.float64): 52}  # of the fraction
@@ -76,15 +83,12 @@ def _power_of_two(shifted: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _scalar_power_of_two(context: Any, shifted: Any) -> Any:
-    return shifted(shifted), lambda context, builder, signature, values: _emit_power_of_two(
-        shifted, builder, values[0]
-    )
+    return shifted(shifted), lambda context, builder, signature, values: _emit_power_of_two(shifted, builder, values[0])
 
 
 @overloaded(power_of_two)
 def _power_of_two_of_scalar(shifted: Any) -> Any:
     return None if isinstance(shifted, Vec) else lambda shifted: _scalar_power_of_two(shifted)
-
 
 
 @inlined

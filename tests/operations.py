@@ -14,6 +14,7 @@ import numpy as np
 import fastcoord as fc
 from fastcoord.decode._argmax.reference import argmax as decode_argmax
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
+from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from fastcoord.network.reference import network
@@ -123,6 +124,7 @@ OPERATIONS = (
         frozenset({"xy", "score", "status"}),
         is_general=True,
     ),
+    Operation("decode.soft_argmax", fc.decode.soft_argmax, decoder(decode_soft_argmax), cases.logits, is_general=True),
     Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
     *(

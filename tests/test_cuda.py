@@ -13,6 +13,7 @@ from fastcoord import _arrays, _draw_cuda, _launch
 from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._onehot import cuda as decode
+from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.network import cuda as network
@@ -38,12 +39,17 @@ _LARGER = {
         *("type float32, patches", "type float32, dense", "type uint8, patches", "type int8, dense"),
         *("type float64, sparse", "type int64, dense", "size 1x4097 uint8, one_hot", "layout crop, wide"),
     ),
+    "decode.soft_argmax": ("value gaussian (3, 64, 48), covariance=True, window=None", "layout crop, wide"),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
-DECODERS = {"decode.onehot": decode, "decode.argmax": argmax}  # the modules of the decoders
+DECODERS = {  # the modules of the decoders
+    "decode.onehot": decode,
+    "decode.argmax": argmax,
+    "decode.soft_argmax": soft,
+}
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
 IN_SIMULATOR = [

@@ -2,5 +2,6 @@
 
 from fastcoord.decode._argmax import argmax
 from fastcoord.decode._onehot import onehot
+from fastcoord.decode._soft_argmax import soft_argmax
 
-__all__ = ["argmax", "onehot"]
+__all__ = ["argmax", "onehot", "soft_argmax"]

@@ -105,9 +105,7 @@ def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
             columns = wide if width - left > wide else width - left
             if is_direct:
                 greatest = largest(place, at, row_stride, rows, columns, unit)
-                state = moments(
-                    place, at, row_stride, rows, columns, left, top, greatest, rate, ahead, has_covariance
-                )
+                state = moments(place, at, row_stride, rows, columns, left, top, greatest, rate, ahead, has_covariance)
             else:
                 collect(place, at, row_stride, column_stride, rows, columns, buffer, to, unit)
                 greatest = largest(buffer, to, columns, rows, columns, unit)
@@ -197,7 +195,9 @@ _WINDOWED = {way: windowed(*way) for way in _WAYS}
 _NOTHING = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 
-def soft_argmax(maps: Maps, rate: Rate, window: int | None, grid: Any, xy: Any, score: Any, spread: Any, status: Any) -> None:
+def soft_argmax(
+    maps: Maps, rate: Rate, window: int | None, grid: Any, xy: Any, score: Any, spread: Any, status: Any
+) -> None:
     """Decode `maps` into flat arrays; `spread` is empty where no covariance is asked for, `grid` has a grid's numbers."""
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     is_direct = maps.column_stride == 1 and pixels.dtype == xy.dtype

@@ -51,8 +51,6 @@ def absorb_below(sums: Any, a: Any, b: Any, c: Any, d: Any, x: Any) -> Any:
     return mass + total, fma(total, x, sum_x), sum_y + fma(last, like(last, 2), b + d)  # 0a + 1b + 2c + 3d
 
 
-
-
 @inlined
 def add_strip(sums: Any, strip: Any, y: Any) -> Any:
     """The same with the sums of a strip of rows whose row 0 is row `y`."""
@@ -63,6 +61,30 @@ def add_strip(sums: Any, strip: Any, y: Any) -> Any:
 def add(a: Any, b: Any) -> Any:
     """The mass and the first moments of both."""
     return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+@inlined
+def _two_sum(a: Any, b: Any) -> Any:
+    """The rounded sum, and what rounding took from it."""
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
+
+
+@inlined
+def keep_first(kept: Any, sums: Any) -> Any:
+    """The mass and the first moments with those of some more pixels: the sums, and what rounding took from them."""
+    mass, of_mass = _two_sum(kept[0], sums[0])
+    x, of_x = _two_sum(kept[1], sums[1])
+    y, of_y = _two_sum(kept[2], sums[2])
+    return mass, x, y, kept[3] + of_mass, kept[4] + of_x, kept[5] + of_y
+
+
+@inlined
+def add_kept(a: Any, b: Any) -> Any:
+    """The same of the pixels of both."""
+    kept = keep_first(a, b)
+    return kept[0], kept[1], kept[2], kept[3] + b[3], kept[4] + b[4], kept[5] + b[5]
 
 
 @inlined
@@ -79,6 +101,20 @@ def absorb_in_row(row: Any, w: Any, x: Any) -> Any:
 
 
 @inlined
+def absorb_pixel(sums: Any, w: Any, x: Any, y: Any) -> Any:
+    """The mass and all moments after one more pixel."""
+    of_x, of_y = w * x, w * y
+    return (
+        sums[0] + w,
+        sums[1] + of_x,
+        sums[2] + of_y,
+        fma(of_x, x, sums[3]),
+        fma(of_x, y, sums[4]),
+        fma(of_y, y, sums[5]),
+    )
+
+
+@inlined
 def add_row(sums: Any, row: Any, y: Any) -> Any:
     """The mass and all moments with those of a row."""
     mass, x, xx = row
@@ -91,14 +127,6 @@ def add_row(sums: Any, row: Any, y: Any) -> Any:
         fma(x, y, sums[4]),
         fma(below, y, sums[5]),
     )
-
-
-@inlined
-def _two_sum(a: Any, b: Any) -> Any:
-    """The rounded sum, and what rounding took from it."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
 
 
 @inlined
@@ -128,7 +156,14 @@ def merge_kept(a: Any, b: Any) -> Any:
 @inlined
 def all_of(kept: Any) -> Any:
     """The mass and all moments, rounded."""
-    return kept[0] + kept[6], kept[1] + kept[7], kept[2] + kept[8], kept[3] + kept[9], kept[4] + kept[10], kept[5] + kept[11]
+    return (
+        kept[0] + kept[6],
+        kept[1] + kept[7],
+        kept[2] + kept[8],
+        kept[3] + kept[9],
+        kept[4] + kept[10],
+        kept[5] + kept[11],
+    )
 
 
 @inlined

@@ -43,7 +43,7 @@ from fastcoord.decode._soft_argmax.formula import (
 )
 
 LANES = 16
-SPAN = 4096  # columns whose sums are added up before they are added to others: what rounding takes stays small
+SPAN = 512  # columns whose sums are added up before they are added to others: what rounding takes stays small
 AHEAD = 8192  # bytes between a line that is read and one that is prefetched
 
 
@@ -264,7 +264,9 @@ def collect(
 
 
 @inlined
-def write(state: Any, numbers: Any, at: int, xy: Any, score: Any, spread: Any, has_covariance: bool, status: Any) -> None:
+def write(
+    state: Any, numbers: Any, at: int, xy: Any, score: Any, spread: Any, has_covariance: bool, status: Any
+) -> None:
     """The answer for map number `at`."""
     x, y, score[at], xx, of_xy, yy, status[at] = finish(state)
     xy[2 * at], xy[2 * at + 1] = placed(x, y, numbers)

@@ -82,9 +82,7 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
         bottom, right = min(row + window + 1, height), min(column + window + 1, width)
         columns = min(right - left, wide)
         rows = min(bottom - top, tall * wide // columns)
-        state = part(
-            place, at, row_stride, column_stride, rows, columns, left, top, greatest, rate, buffer, to
-        )
+        state = part(place, at, row_stride, column_stride, rows, columns, left, top, greatest, rate, buffer, to)
         for y in range(top, bottom, rows):
             for x in range(left, right, columns):
                 if y > top or x > left:
