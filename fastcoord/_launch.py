@@ -465,6 +465,7 @@ def _allocate_states(typing_context: Any, state: Any) -> Any:
         name = f"fastcoord_states_{next(_shared_states_number)}"
         memory = cgutils.add_global_variable(builder.module, ir.ArrayType(item, WARP), name, _SHARED_MEMORY)
         memory.initializer = ir.Constant(memory.value_type, ir.Undefined)
+        memory.linkage = "linkonce_odr"  # two functions with states of this type bring one definition each
         return builder.addrspacecast(memory, item.as_pointer(), "generic")
 
     return types.CPointer(state)(state), generate
@@ -547,8 +548,8 @@ def warp_share(state: Any) -> Any:
 def block_share(state: Any) -> Any:
     """The state that thread 0 holds, in all threads of the block, which call this together.
 
-    Called again with a state of the same type it must not be before all threads have read the first one: a `block_merge`
-    between the two sees to that.
+    It must not be called again with a state of this type before all threads have read the first one: a `block_merge`
+    between the two sees to that. The memory is that of a `block_merge` of such states, which are read by then.
     """
     states = _shared_states(state)
     if cuda.threadIdx.x == 0:

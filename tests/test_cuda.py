@@ -351,6 +351,13 @@ def argmax_types(dtype, working):
     return types.void(pixels, LAYOUT, *counts, working, *options, out, out, WORDS)
 
 
+def soft_types(dtype):
+    number = types.float64 if dtype == "float64" else types.float32
+    counts, out = [types.int64] * 3, number[::1]
+    options = types.UniTuple(number, 2), *placement_types(out)
+    return types.void(from_dtype(np.dtype(dtype))[::1], LAYOUT, *counts, *options, out, out, out, WORDS)
+
+
 def encoder_types(dtype, points, *numbers):
     """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
@@ -384,6 +391,17 @@ KERNELS = [
             ("float32 strided", "float32", "float32", 1, {}),
             ("int64", "int64", "int64", 1, {}),
             ("float64", "float64", "float64", 1, {}),
+        )
+    ),
+    *(
+        (f"soft_argmax {title}, {scope}", kernels[way][items], soft_types(dtype), wide, dtype == "float64")
+        for scope, kernels in (("warps", soft.all_by_warps), ("blocks", soft.all_by_blocks))
+        for title, dtype, items, way, wide in (
+            ("float32", "float32", 4, (False, False), {"LDG.E.128": 8}),
+            ("float32, covariance", "float32", 4, (True, False), {"LDG.E.128": 12}),
+            ("float32, window", "float32", 4, (True, True), {"LDG.E.128": 4}),
+            ("uint8", "uint8", 16, (False, False), {"LDG.E.128": 2}),
+            ("float64", "float64", 1, (False, False), {}),
         )
     ),
     *(
@@ -449,7 +467,7 @@ import fastcoord as fc
 class Array:
     __cuda_array_interface__ = {}
 onto = {"shape": (3, 4)}
-for call, options in ((fc.decode.onehot, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
+for call, options in ((fc.decode.soft_argmax, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
     try:
         call(Array(), **options)
     except ImportError as error:
