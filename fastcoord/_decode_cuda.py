@@ -4,11 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import cuda
 
-from fastcoord import _placement
 from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
-from fastcoord._compile import inlined
 from fastcoord._launch import (
     described,
     device_of,
@@ -16,18 +13,12 @@ from fastcoord._launch import (
     made_or_given,
     require_cuda,
     require_int32,
-    stream_of,
 )
+from fastcoord._placement_cuda import placed, placement
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
 
-
-@inlined
-def placed(x: Any, y: Any, at: Any, numbers: Any, each: Any, has_each: Any) -> Any:
-    """Both coordinates of map number `at`, in pixels, in the decoder's grid; the last three are its placement."""
-    if has_each:
-        numbers = _placement.numbers_at(each, np.int64(at) * _placement.NUMBERS)
-    return _placement.placed(x, y, numbers)
+__all__ = ["decoded", "placed"]
 
 
 def decoded(
@@ -82,14 +73,3 @@ def decoded(
         if seen.size:
             launch_all(read, array, placement(numbers, array, written[0]), written)
     return Decoded(xy, score, spread, status) if out is None else out
-
-
-def placement(numbers: Any, array: Any, any_memory: Any) -> tuple[Any, Any, bool]:
-    """What kernels take for `numbers`: those of all maps, those of each map on the device, whether there are these.
-
-    `any_memory` stands for those of each map if there are none; it has the type of `numbers`.
-    """
-    for_all = tuple(numbers[: _placement.NUMBERS])
-    if numbers.size == _placement.NUMBERS:
-        return for_all, any_memory, False
-    return for_all, cuda.to_device(numbers, stream=stream_of(array)), True

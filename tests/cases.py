@@ -478,6 +478,31 @@ def in_grid(grid, xy, height, width):
     return np.stack([of_x(xy[..., 0], width), of_y(xy[..., 1], height)], -1).astype(xy.dtype)
 
 
+def in_pixels(grid, xy, height, width):
+    """(..., 2) `xy`, in a grid of GRIDS, in pixels."""
+    first, second = (in_grid(grid, np.full(xy.shape, pixel, float), height, width) for pixel in (0, 1))
+    return (xy - first) / (second - first)
+
+
+def points_in_grids() -> Iterator[Case]:
+    """Points anywhere in pixels, as each grid has them, some beyond the canvas and one that is none."""
+    for name, (grid, _of_x, _of_y) in GRIDS.items():
+        for dtype in ("float32", "float64"):
+
+            def make(grid=grid, dtype=dtype):
+                pixels = points_within((3,), 11, 15) - 1
+                pixels[0, 0] = 20
+                return (in_grid(grid, np.stack([pixels, pixels * 0.5, pixels * np.nan]), 9, 13).astype(dtype),)
+
+            options = {"shape": (9, 13), "grid": grid, "return_weight": True, "dtype": "uint8"}
+            yield Case(f"grid {name}, {dtype}", make, options, is_small=True)
+    for name in ("corners", "boxes"):
+        for shape in ((1, 13), (9, 1)):
+            grid = GRIDS[name][0]
+            make = lambda grid=grid, shape=shape: (in_grid(grid, points_within((3,), *shape), *shape),)  # noqa: E731
+            yield Case(f"grid {name}, {shape}", make, {"shape": shape, "grid": grid}, is_small=True)
+
+
 def maps_in_grids() -> Iterator[Case]:
     """One-hot maps whose points are asked for in each grid."""
     for name, (grid, _of_x, _of_y) in GRIDS.items():
@@ -577,6 +602,12 @@ def points() -> Iterator[Case]:
     yield case("large batch, NHWC", points_within, (20, 3), 64, 48, shape=(64, 48), axes=(1, 2), is_small=False)
 
 
+def points_and_grids() -> Iterator[Case]:
+    """Those of `points`, and grids."""
+    yield from points()
+    yield from points_in_grids()
+
+
 # Squares. Most reach over the border of a canvas of 9 × 13; runs of their pixels meet and share cache lines where maps
 # are narrow.
 _SIDES = (1, 3, 9, 5, 13, 17, 2001)
@@ -610,5 +641,7 @@ def squares() -> Iterator[Case]:
             name = f"large, side {side}, {dtype}"
             make = lambda: (points_within((2,), 701, 1103),)  # noqa: E731
             yield Case(name, make, {"shape": (701, 1103), "size": side, "dtype": dtype})
+    for case in points_in_grids():
+        yield replace(case, options={**case.options, "size": 3})
     missing = lambda: (np.array(_MISSING),)  # noqa: E731
     yield Case("side 9, missing", missing, {"shape": (9, 13), "size": 9, "return_weight": True}, is_small=True)

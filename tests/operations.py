@@ -76,10 +76,13 @@ def encoder(reference):
     """A reference that returns (..., H, W) maps and weights, for the points of a case."""
 
     @functools.wraps(reference)
-    def adapted(points, *, axes=(-2, -1), return_weight=False, working, **options):
+    def adapted(points, *, axes=(-2, -1), return_weight=False, grid=None, working, **options):
         if options.get("dtype") == "bfloat16":  # NumPy knows the name only where ml_dtypes was imported
             options["dtype"] = cases.half_type("bfloat16")
-        maps, weight = reference(np.asarray(points), **options)
+        points = np.asarray(points)
+        if grid is not None:
+            points = cases.in_pixels(grid, points, *options["shape"])
+        maps, weight = reference(points, **options)
         return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
 
     return adapted
@@ -125,7 +128,9 @@ OPERATIONS = (
         is_general=True,
     ),
     Operation("decode.soft_argmax", fc.decode.soft_argmax, decoder(decode_soft_argmax), cases.logits, is_general=True),
-    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
+    Operation(
+        "encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points_and_grids, _exact, is_general=True
+    ),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
     *(
         Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images, is_general=True)

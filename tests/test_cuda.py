@@ -363,7 +363,8 @@ def encoder_types(dtype, points, *numbers):
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
     position = types.float32 if points == "float32" else types.float64
     counts = [types.int64] * 6
-    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, pixel, *numbers)
+    last = types.UniTuple(position, NUMBERS), FLOATS, types.boolean, pixel, *numbers
+    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, *last)
 
 
 # name, kernel, types, the wide accesses it must have, whether it may compute in float64

@@ -17,6 +17,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import loaded_type
 from fastcoord._memory import (
+    first_element,
     gather,
     item_bytes,
     load,
@@ -148,8 +149,7 @@ def _decode_group(
     height, width = convert(rows, unit), convert(columns, unit)
     nil = unit - unit
     for i in range(first_map, last_map):
-        outer = 0 if i < inner_count else i // inner_count
-        first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        first = first_element(i, start, outer_stride, inner_count, inner_stride)
         lone = lone_pixel(place, first, rows * columns)
         if lone == SEVERAL:
             state, census = _adjacent_band(place, first, columns, 1, 0, rows, columns, height, width)
@@ -271,8 +271,7 @@ def _decoder(band: Any) -> Kernel:
             task: Any = np.int64(index)  # an unsigned index would make floats of differences
             i = task // bands
             first_row = (task - i * bands) * band_rows
-            outer = i // inner_count
-            first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            first = first_element(i, start, outer_stride, inner_count, inner_stride)
             some = band_rows if band_rows < rows - first_row else rows - first_row
             state, census = band(place, first, row_stride, column_stride, first_row, some, columns, height, width)
             if bands == 1:

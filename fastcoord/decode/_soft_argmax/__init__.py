@@ -99,7 +99,8 @@ def soft_argmax(
         return cuda.soft_argmax(heatmaps, number, bool(covariance), reach, axes, grid, out)
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, spread: Any, status: Any) -> None:
-        cpu.soft_argmax(maps, rate(number, xy.dtype), reach, numbers, xy, score, spread, status)
+        wants = cpu.COVARIANCE if covariance else cpu.NOTHING_MORE
+        cpu.soft_argmax(maps, rate(number, xy.dtype), reach, numbers, xy, score, spread, status, wants)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode, bool(covariance))
 

@@ -5,7 +5,7 @@ the cache. Large maps are cut into pieces, by their shape, so that all threads h
 how many there are.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -17,7 +17,7 @@ from fastcoord._memory import memory
 from fastcoord._placement import numbers_at, numbers_step
 from fastcoord._vector import out_of_line
 from fastcoord.decode._soft_argmax.formula import STATE, merge
-from fastcoord.decode._soft_argmax.region import collect, largest, moments, write
+from fastcoord.decode._soft_argmax.region import COVARIANCE, NOTES, NOTHING_MORE, collect, largest, moments, write
 from fastcoord.decode._soft_argmax.window import FOUND, windowed
 
 GROUP = 8  # maps that one call decodes
@@ -58,7 +58,10 @@ def merge_pieces(states: Any, first: int, pieces: int, rate: Any) -> None:
         step *= 2
 
 
-def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
+def decoder(is_direct: bool, wants: int) -> tuple[Any, Kernel]:
+    """What decodes some maps, or some pieces of maps; and the kernel that calls it."""
+    has_covariance = wants == COVARIANCE
+
     @outlined
     def decode_tasks(
         place: Any,
@@ -84,7 +87,7 @@ def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
         partial: Any,
         xy: Any,
         score: Any,
-        spread: Any,
+        more: Any,
         status: Any,
     ) -> None:
         """Write the answers for some maps, or if they have several pieces the states of some pieces."""
@@ -112,7 +115,7 @@ def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
                 state = moments(buffer, to, columns, rows, columns, left, top, greatest, rate, 0, has_covariance)
             if is_whole:
                 i += number
-                write(state, numbers_at(grid, i * grid_step), i, xy, score, spread, has_covariance, status)
+                write(state, numbers_at(grid, i * grid_step), 0, 0, i, xy, score, more, status, wants)
             else:
                 _store(partial, task, state)
 
@@ -140,11 +143,11 @@ def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
         partial: Any,
         xy: Any,
         score: Any,
-        spread: Any,
+        more: Any,
         status: Any,
     ) -> None:
         place, buffer_place, partial_place = memory(images), memory(buffer), memory(partial)
-        xy_place, score_place, spread_place, status_place = memory(xy), memory(score), memory(spread), memory(status)
+        xy_place, score_place, more_place, status_place = memory(xy), memory(score), memory(more), memory(status)
         grid_place, grid_step = memory(grid), numbers_step(grid)
         rate = (factor, least)
         pieces = ((height + tall - 1) // tall) * ((width + wide - 1) // wide)
@@ -175,7 +178,7 @@ def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
                 partial_place,
                 xy_place,
                 score_place,
-                spread_place,
+                more_place,
                 status_place,
             )
         if pieces > 1:
@@ -184,41 +187,59 @@ def _decoder(is_direct: bool, has_covariance: bool) -> Kernel:
                 at = number + i
                 numbers = numbers_at(grid_place, at * grid_step)
                 state = _stored(partial_place, i * pieces)
-                write(state, numbers, at, xy_place, score_place, spread_place, has_covariance, status_place)
+                write(state, numbers, 0, 0, at, xy_place, score_place, more_place, status_place, wants)
 
-    return decode
+    return decode_tasks, decode
 
 
-_WAYS = [(direct, covariance) for direct in (True, False) for covariance in (True, False)]
-_KERNELS = {way: _decoder(*way) for way in _WAYS}
-_WINDOWED = {way: windowed(*way) for way in _WAYS}
+WAYS = [(direct, wants) for direct in (True, False) for wants in (NOTHING_MORE, COVARIANCE, NOTES)]
+TASKS = {way: decoder(*way) for way in WAYS}
+WINDOWED = {way: windowed(*way) for way in WAYS}
 _NOTHING = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 
-def soft_argmax(
-    maps: Maps, rate: Rate, window: int | None, grid: Any, xy: Any, score: Any, spread: Any, status: Any
-) -> None:
-    """Decode `maps` into flat arrays; `spread` is empty where no covariance is asked for, `grid` has a grid's numbers."""
-    pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
-    is_direct = maps.column_stride == 1 and pixels.dtype == xy.dtype
-    wide = min(width, PIECE)
-    tall = min(max(PIECE // wide, 1), height)
-    pieces = -(-height // tall) * -(-width // wide)
-    tasks = count * pieces
+class Plan(NamedTuple):
+    """How maps are cut into pieces, and pieces shared among calls."""
+
+    is_direct: bool
+    tall: int
+    wide: int
+    pieces: int  # of a map
+    some: int  # tasks of a call
+    buffer: Any  # one for each call, if pixels are not read in place
+
+
+def plan(maps: Maps, dtype: Any) -> Plan:
+    """The plan for these maps, decoded in this type; it follows from their shape and type alone."""
+    is_direct = maps.column_stride == 1 and maps.memory.dtype == dtype
+    wide = min(maps.width, PIECE)
+    tall = min(max(PIECE // wide, 1), maps.height)
+    pieces = -(-maps.height // tall) * -(-maps.width // wide)
+    tasks = maps.count * pieces
     some = (GROUP if pieces == 1 else 1) if is_direct else -(-tasks // CALLS)
-    nothing = _NOTHING[xy.dtype]
-    buffer = nothing if is_direct else np.empty(-(-tasks // some) * tall * wide, xy.dtype)
-    partial = nothing if pieces == 1 else np.empty(STATE * tasks, xy.dtype)
+    buffer = _NOTHING[dtype] if is_direct else np.empty(-(-tasks // some) * tall * wide, dtype)
+    return Plan(is_direct, tall, wide, pieces, some, buffer)
+
+
+def soft_argmax(
+    maps: Maps, rate: Rate, window: int | None, grid: Any, xy: Any, score: Any, more: Any, status: Any, wants: int
+) -> None:
+    """Decode `maps` into flat arrays; `more` is for what it `wants` beside, `grid` has a grid's numbers."""
+    width, height, count = maps.width, maps.height, maps.count
+    planned = plan(maps, xy.dtype)
+    tall, wide, pieces = planned.tall, planned.wide, planned.pieces
+    partial = _NOTHING[xy.dtype]
     if window is None:
-        decode, distance = _KERNELS[is_direct, spread.size > 0], maps.inner_stride  # what is prefetched: the next map
-        distance = maps.inner_stride if pieces == 1 else tall * maps.row_stride
+        decode, distance = TASKS[planned.is_direct, wants][1], maps.inner_stride  # what is prefetched: the next map
+        if pieces > 1:
+            partial, distance = np.empty(STATE * count * pieces, xy.dtype), tall * maps.row_stride
     else:
-        partial = np.empty(FOUND * tasks, xy.dtype)
-        decode, distance = _WINDOWED[is_direct, spread.size > 0], min(window, max(height, width))
+        decode, distance = WINDOWED[planned.is_direct, wants][1], min(window, max(height, width))
+        partial = np.empty(FOUND * count * pieces, xy.dtype)
     for i, start in enumerate(maps.starts):
         decode(
             count * width * height,
-            pixels,
+            maps.memory,
             start,
             maps.outer_stride,
             maps.inner_count,
@@ -231,14 +252,14 @@ def soft_argmax(
             width,
             tall,
             wide,
-            some,
+            planned.some,
             distance,
             *rate,
-            buffer,
+            planned.buffer,
             grid,
             partial,
             xy,
             score,
-            spread,
+            more,
             status,
         )

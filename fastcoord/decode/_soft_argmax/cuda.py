@@ -13,7 +13,7 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded, placed
+from fastcoord._decode_cuda import decoded
 from fastcoord._exponential import rate
 from fastcoord._launch import (
     GROUP,
@@ -34,6 +34,8 @@ from fastcoord._launch import (
     warp_share,
     words,
 )
+from fastcoord._placement_cuda import placed
+from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, maximum, select
 from fastcoord.decode._soft_argmax.formula import (
     INFINITY,
@@ -257,8 +259,8 @@ def _decoder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_
             second = no_second(nil)
             if has_covariance:
                 kept = share(kept)
-                mass = kept[0] + kept[3]
-                centre_x, centre_y = nearest((kept[1] + kept[4]) / mass), nearest((kept[2] + kept[5]) / mass)
+                share_of = reciprocal(kept[0] + kept[3])
+                centre_x, centre_y = nearest((kept[1] + kept[4]) * share_of), nearest((kept[2] + kept[5]) * share_of)
                 given = (greatest, factor, least, centre_x, centre_y)
                 sums = sum_second(images, first, area, lane, lanes, given, second, second + second)
                 second = all_of(merge_second(sums))

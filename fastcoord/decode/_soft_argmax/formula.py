@@ -12,6 +12,7 @@ import numpy as np
 
 from fastcoord._compile import inlined
 from fastcoord._exponential import exponential
+from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import fma, like, maximum, select
 from fastcoord.results import Status
 
@@ -223,13 +224,6 @@ def finish(state: Any) -> Any:
         return nothing, nothing, nothing, nothing, nothing, nothing, NAN
     if mass == like(mass, 0):
         return nothing, nothing, nothing, nothing, nothing, nothing, EMPTY
-    x, y = sum_x / mass, sum_y / mass
-    return (
-        centre_x + x,
-        centre_y + y,
-        like(mass, 1) / mass,
-        xx / mass - x * x,
-        xy / mass - x * y,
-        yy / mass - y * y,
-        0,
-    )
+    share = reciprocal(mass)
+    x, y = sum_x * share, sum_y * share
+    return centre_x + x, centre_y + y, share, xx * share - x * x, xy * share - x * y, yy * share - y * y, 0

@@ -44,6 +44,7 @@ from fastcoord.decode._soft_argmax.formula import (
 
 LANES = 16
 SPAN = 512  # columns whose sums are added up before they are added to others: what rounding takes stays small
+NOTHING_MORE, COVARIANCE, NOTES = 0, 4, 3  # what is wanted beside the answer: so many numbers for each map
 AHEAD = 8192  # bytes between a line that is read and one that is prefetched
 
 
@@ -265,10 +266,16 @@ def collect(
 
 @inlined
 def write(
-    state: Any, numbers: Any, at: int, xy: Any, score: Any, spread: Any, has_covariance: bool, status: Any
+    state: Any, numbers: Any, row: Any, column: Any, at: int, xy: Any, score: Any, more: Any, status: Any, wants: int
 ) -> None:
-    """The answer for map number `at`."""
+    """The answer for map number `at`; and what else it `wants`, a constant, into `more`.
+
+    `row` and `column` are those of the pixel round which the window is, if there is one.
+    """
     x, y, score[at], xx, of_xy, yy, status[at] = finish(state)
     xy[2 * at], xy[2 * at + 1] = placed(x, y, numbers)
-    if has_covariance:
-        spread[4 * at], spread[4 * at + 1], spread[4 * at + 2], spread[4 * at + 3] = xx, of_xy, of_xy, yy
+    if wants == COVARIANCE:
+        more[4 * at], more[4 * at + 1], more[4 * at + 2], more[4 * at + 3] = xx, of_xy, of_xy, yy
+    if wants == NOTES:
+        unit = state[0]
+        more[3 * at], more[3 * at + 1], more[3 * at + 2] = state[0], convert(row, unit), convert(column, unit)

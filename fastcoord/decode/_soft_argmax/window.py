@@ -10,13 +10,14 @@ from fastcoord._memory import memory
 from fastcoord._placement import numbers_at, numbers_step
 from fastcoord._vector import convert, like, out_of_line
 from fastcoord.decode._soft_argmax.formula import NO_NUMBER, merge
-from fastcoord.decode._soft_argmax.region import collect, first_place, has_nan, largest, moments, write
+from fastcoord.decode._soft_argmax.region import COVARIANCE, collect, first_place, has_nan, largest, moments, write
 
 FOUND = 4  # numbers that tell of the largest pixel of a piece: its value, whether there is NaN, its row and its column
 
 
-def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
-    """The kernel for pixels that are read in place, or for others."""
+def windowed(is_direct: bool, wants: int) -> tuple[Any, Kernel]:
+    """What searches and decodes some maps, or some pieces of maps; and the kernel that calls it."""
+    has_covariance = wants == COVARIANCE
 
     @inlined
     def search(place: Any, at: int, row_stride: int, rows: int, columns: int, unit: Any, found: Any, to: int) -> None:
@@ -66,7 +67,7 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
         first: int,
         pieces: int,
     ) -> Any:
-        """The state of the window of a map, of whose pieces `found` tells; in parts that fill the buffer."""
+        """The state of the window of a map, of whose pieces `found` tells, in parts that fill the buffer; its pixel."""
         out_of_line()
         unit = rate[0]
         best, is_spoilt = 0, False
@@ -102,7 +103,8 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
                     )
                     state = merge(state, other, rate)
         mass = like(unit, NO_NUMBER) if is_spoilt else state[1]
-        return (state[0], mass, state[2], state[3], state[4], state[5], state[6], state[7], state[8])
+        state = (state[0], mass, state[2], state[3], state[4], state[5], state[6], state[7], state[8])
+        return state, row, column
 
     @outlined
     def decode_tasks(
@@ -130,7 +132,7 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
         is_search: bool,
         xy: Any,
         score: Any,
-        spread: Any,
+        more: Any,
         status: Any,
     ) -> None:
         """Search pieces, or write the answers for maps whose pieces were searched; both for maps of one piece."""
@@ -152,7 +154,7 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
                     collect(place, corner, row_stride, column_stride, rows, columns, buffer, to, unit)
                     search(buffer, to, columns, rows, columns, unit, found, FOUND * task)
             if pieces == 1 or not is_search:
-                state = state_of(
+                state, row, column = state_of(
                     place,
                     at,
                     row_stride,
@@ -170,7 +172,7 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
                     pieces,
                 )
                 i += number
-                write(state, numbers_at(grid, i * grid_step), i, xy, score, spread, has_covariance, status)
+                write(state, numbers_at(grid, i * grid_step), row, column, i, xy, score, more, status, wants)
 
     @kernel
     def decode(
@@ -196,11 +198,11 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
         found: Any,
         xy: Any,
         score: Any,
-        spread: Any,
+        more: Any,
         status: Any,
     ) -> None:
         place, buffer_place, found_place = memory(images), memory(buffer), memory(found)
-        xy_place, score_place, spread_place, status_place = memory(xy), memory(score), memory(spread), memory(status)
+        xy_place, score_place, more_place, status_place = memory(xy), memory(score), memory(more), memory(status)
         grid_place, grid_step = memory(grid), numbers_step(grid)
         pieces = ((height + tall - 1) // tall) * ((width + wide - 1) // wide)
         for is_search in (True, False):
@@ -233,8 +235,8 @@ def windowed(is_direct: bool, has_covariance: bool) -> Kernel:
                     is_search,
                     xy_place,
                     score_place,
-                    spread_place,
+                    more_place,
                     status_place,
                 )
 
-    return decode
+    return decode_tasks, decode
