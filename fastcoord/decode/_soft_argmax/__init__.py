@@ -5,15 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import Maps, is_on_gpu
+from fastcoord._arrays import Maps, flat, is_on_gpu, maps, pixel_array, result, write_back
 from fastcoord._decode import decoded
 from fastcoord._exponential import rate
-from fastcoord.decode._soft_argmax import cpu
-from fastcoord.grid import Grid
+from fastcoord._libraries import in_library, library_of
+from fastcoord._numbers import gradient_of
+from fastcoord._placement import NUMBERS
+from fastcoord.decode._soft_argmax import cpu, gradient
+from fastcoord.grid import Grid, numbers_for, require_grid
 from fastcoord.results import Decoded
 
-__all__ = ["soft_argmax"]
+__all__ = ["soft_argmax", "soft_argmax_vjp"]
 
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _COLDEST, _HOTTEST = 1e-30, 1e30  # of temperatures: between them no factor overflows or vanishes in float32
 
 
@@ -103,6 +107,102 @@ def soft_argmax(
         cpu.soft_argmax(maps, rate(number, xy.dtype), reach, numbers, xy, score, spread, status, wants)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode, bool(covariance))
+
+
+def soft_argmax_vjp(
+    grad_xy: Any,
+    heatmaps: Any,
+    *,
+    temperature: float = 1.0,
+    window: int | None = None,
+    axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
+    out: Any = None,
+) -> Any:
+    """The gradient of ``(grad_xy * soft_argmax(heatmaps).xy).sum()`` with respect to the heatmaps.
+
+    Equals, for a heatmap with probabilities ``p``, column indices ``X`` and row indices ``Y``, and its answer::
+
+        p * (grad_x * (X - x) + grad_y * (Y - y)) / temperature
+
+    A heatmap is read three times, from the second time on from the cache, and its gradient is written once. The
+    gradient is 0 beyond the window, which stands still, and in all of a heatmap whose status is EMPTY or NAN.
+
+    Parameters
+    ----------
+    grad_xy : array (..., 2)
+        The gradient with respect to xy; real numbers, in an array of the library of `heatmaps` or in nested lists. On a
+        GPU a contiguous array of the type of xy on the device of `heatmaps`.
+    heatmaps : array (..., H, W)
+        As for `soft_argmax`. Not modified.
+    temperature : float
+        As for `soft_argmax`.
+    window : int
+        As for `soft_argmax`.
+    axes : two ints
+        As for `soft_argmax`.
+    grid : fastcoord.grid.Grid
+        As for `soft_argmax`: `grad_xy` is with respect to xy in this grid.
+    out : array
+        Where to write: an array as this function would return, sharing no memory with the other arguments; on a GPU
+        contiguous.
+
+    Returns
+    -------
+    array of the shape of `heatmaps`, of their library and on their device
+        float32; float64 for float64 heatmaps.
+
+    Raises
+    ------
+    TypeError
+        As `soft_argmax` does, and if `grad_xy` does not consist of real numbers.
+    ValueError
+        As `soft_argmax` does, and if the shape of `grad_xy` does not fit.
+
+    Notes
+    -----
+    Source: the derivative of a softmax.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcoord as fc
+    >>> fc.decode.soft_argmax_vjp([1, 0], np.zeros((2, 5), np.float32))[0]
+    array([-0.2, -0.1,  0. ,  0.1,  0.2], dtype=float32)
+    """
+    number, reach = checked_temperature(temperature), checked_window(window)
+    if is_on_gpu(heatmaps):
+        from fastcoord.decode._soft_argmax import gradient_cuda
+
+        return gradient_cuda.vjp(grad_xy, heatmaps, number, reach, axes, grid, out)
+    library = library_of(heatmaps)
+    array = pixel_array("heatmaps", heatmaps, halves=True)
+    read = maps("heatmaps", array, axes)
+    dtype = _DOUBLE if array.dtype == _DOUBLE else _SINGLE
+    of_xy = gradient_of("grad_xy", grad_xy, (*read.batch, 2), library, "heatmaps")
+    towards = (of_xy.reshape(-1, 2) * pixel_sizes(grid, read) / number).astype(dtype).reshape(-1)
+    if out is None:
+        in_order = np.empty((*read.batch, read.height, read.width), dtype)
+        written = np.moveaxis(in_order, (-2, -1), axes)
+    else:
+        written = result("out", out, array.shape, dtype, array, library=library)
+        in_order = np.moveaxis(written, axes, (-2, -1))
+    flat_written = flat(in_order)
+    if flat_written.size:
+        pixels = numbers_for(None, dtype, read.height, read.width, ())
+        gradient.vjp(read, rate(number, dtype), reach, pixels, towards, flat_written)
+    write_back(flat_written, in_order)
+    if out is None:
+        return written if library is None else in_library(library, written)
+    if library is not None:
+        library.written(out)
+    return out
+
+
+def pixel_sizes(grid: Grid | None, read: Maps) -> Any:
+    """How far a pixel is from the next one in a grid, on each axis: (1, 2), or (maps, 2) if each has its own."""
+    require_grid(grid)
+    numbers = numbers_for(grid, _DOUBLE, read.height, read.width, read.batch).reshape(-1, 2, NUMBERS // 2)
+    return numbers[..., 0] / numbers[..., 2]
 
 
 def checked_temperature(temperature: Any) -> float:

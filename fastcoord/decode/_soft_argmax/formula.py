@@ -227,3 +227,9 @@ def finish(state: Any) -> Any:
     share = reciprocal(mass)
     x, y = sum_x * share, sum_y * share
     return centre_x + x, centre_y + y, share, xx * share - x * x, xy * share - x * y, yy * share - y * y, 0
+
+
+@inlined
+def pull(value: Any, greatest: Any, rate: Any, share: Any, towards_x: Any, towards_y: Any, dx: Any, dy: Any) -> Any:
+    """The gradient of a pixel that is (dx, dy) from the mean, of a map whose largest probability is `share`."""
+    return weight(value, greatest, rate) * share * fma(towards_x, dx, towards_y * dy)
