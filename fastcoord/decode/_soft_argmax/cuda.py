@@ -184,40 +184,78 @@ def _visitor(load: Any, items: int, absorb_one: Any, keep_block: Any, is_block_n
 
 
 @inlined
-def _window(found: Any, window: Any, layout: Any, lanes: Any) -> Any:
-    """Where the window round a pixel lies: its corner, and its layout."""
-    column, row = column_and_row(found, layout)
-    left, top = max(column - window, 0), max(row - window, 0)
-    columns = min(column + window + 1, layout.columns) - left
-    rows = min(row + window + 1, layout.rows) - top
+def part_of(layout: Any, rows: Any, columns: Any, lanes: Any) -> Any:
+    """The layout of so many rows and columns of a map that are visited pixel by pixel."""
     rows_on: Any = np.uint32(lanes) // np.uint32(columns)
-    columns_on = lanes - np.int64(rows_on) * columns
-    strides = layout.outer_stride, layout.inner_count, layout.inner_stride, layout.row_stride, layout.column_stride
-    inside = Layout(
+    return Layout(
         layout.start,
-        strides[0],
-        strides[1],
-        strides[2],
-        strides[3],
-        strides[4],
+        layout.outer_stride,
+        layout.inner_count,
+        layout.inner_stride,
+        layout.row_stride,
+        layout.column_stride,
         rows,
         columns,
         layout.before,
-        columns_on,
+        lanes - np.int64(rows_on) * columns,
         np.int64(rows_on),
     )
-    return left, top, inside
+
+
+@inlined
+def where(has_blocks: bool) -> Any:
+    """The lane, how many there are, and the number of their map."""
+    if has_blocks:
+        return cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
+    return (
+        cuda.threadIdx.x % WARP,
+        WARP,
+        cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP,
+    )
+
+
+def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
+    """How the lanes of a map find its largest pixel and its first moments."""
+    merged = block_merge if has_blocks else warp_merge
+    share = block_share if has_blocks else warp_share
+    merge_found, merge_first = merged(_merge_found), merged(add_kept)
+    search = _visitor(load, items, _find, _keep_found, False)
+    sum_first = _visitor(load, 1 if has_window else items, _absorb_first, keep_first, True)
+
+    @inlined
+    def find(images: Any, first: int, layout: Any, lane: int, lanes: int, window: int, rate: Any) -> Any:
+        """What is found; the part of the map that counts: its first element, column, row and layout; and in lane 0 the
+        mass and the first moments about its corner.
+        """
+        factor, least = rate
+        nil = factor - factor
+        nobody = like(factor, -INFINITY), NOWHERE, np.int32(0)
+        given = (factor, factor, least, nil, nil)
+        found = share(merge_found(search(images, first, layout, lane, lanes, given, nobody, nobody)))
+        left, top, area = np.int64(0), np.int64(0), layout
+        if has_window:
+            # there is no first one if all are NaN
+            column, row = column_and_row(min(found[1], layout.rows * layout.columns - 1), layout)
+            left, top = max(column - window, 0), max(row - window, 0)
+            columns = min(column + window + 1, layout.columns) - left
+            area = part_of(layout, min(row + window + 1, layout.rows) - top, columns, lanes)
+            first += top * layout.row_stride + left * layout.column_stride
+        given = (found[0], factor, least, nil, nil)
+        none = nothing(nil)
+        kept = merge_first(sum_first(images, first, area, lane, lanes, given, none, none + none))
+        mass = select(found[0] == like(factor, -INFINITY), nil, kept[0] + kept[3])
+        mass = select(found[2] != 0, like(mass, NO_NUMBER), mass)
+        return found[0], first, left, top, area, mass, kept[1] + kept[4], kept[2] + kept[5]
+
+    return find
 
 
 def _decoder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_window: bool) -> Any:
     """A kernel with one block a map, or with one warp a map and so several maps a block."""
-    merged = block_merge if has_blocks else warp_merge
+    find = finder(load, items, has_blocks, has_window)
     share = block_share if has_blocks else warp_share
-    merge_found, merge_first, merge_second = merged(_merge_found), merged(add_kept), merged(merge_kept)
-    search = _visitor(load, items, _find, _keep_found, False)
-    inside = 1 if has_window else items
-    sum_first = _visitor(load, inside, _absorb_first, keep_first, True)
-    sum_second = _visitor(load, inside, _absorb_second, keep, True)
+    merge_second = (block_merge if has_blocks else warp_merge)(merge_kept)
+    sum_second = _visitor(load, 1 if has_window else items, _absorb_second, keep, True)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def decode(
@@ -235,42 +273,25 @@ def _decoder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_
         spread: Any,
         status: Any,
     ) -> None:
-        if has_blocks:
-            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-        else:
-            lane, lanes = cuda.threadIdx.x % WARP, WARP
-            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        lane, lanes, i = where(has_blocks)
         if i < maps:  # the same for all that merge
             factor, least = rate
             nil = factor - factor
             first = first_element(i, layout)
-            nobody = like(factor, -INFINITY), NOWHERE, np.int32(0)
-            given = (factor, factor, least, nil, nil)
-            found = share(merge_found(search(images, first, layout, lane, lanes, given, nobody, nobody)))
-            greatest = found[0]
-            left, top, area = 0, 0, layout
-            if has_window:
-                left, top, area = _window(min(found[1], layout.rows * layout.columns - 1), window, layout, lanes)
-                first += np.int64(top) * layout.row_stride + np.int64(left) * layout.column_stride
-            given = (greatest, factor, least, nil, nil)
-            none = nothing(nil)
-            kept = merge_first(sum_first(images, first, area, lane, lanes, given, none, none + none))
+            greatest, first, left, top, area, mass, x, y = find(images, first, layout, lane, lanes, window, rate)
             centre_x, centre_y = nil, nil
             second = no_second(nil)
             if has_covariance:
-                kept = share(kept)
-                share_of = reciprocal(kept[0] + kept[3])
-                centre_x, centre_y = nearest((kept[1] + kept[4]) * share_of), nearest((kept[2] + kept[5]) * share_of)
+                mass, x, y = share((mass, x, y))
+                part = reciprocal(mass)
+                centre_x, centre_y = nearest(x * part), nearest(y * part)
                 given = (greatest, factor, least, centre_x, centre_y)
                 sums = sum_second(images, first, area, lane, lanes, given, second, second + second)
                 second = all_of(merge_second(sums))
-            else:
-                second = (kept[0] + kept[3], kept[1] + kept[4], kept[2] + kept[5], nil, nil, nil)
+                x, y = second[1], second[2]
             if lane == 0:
-                mass = select(greatest == like(greatest, -INFINITY), nil, second[0])
-                mass = select(found[2] != 0, like(mass, NO_NUMBER), mass)
-                x, y = centre_x + convert(left, factor), centre_y + convert(top, factor)
-                state = (greatest, mass, x, y, second[1], second[2], second[3], second[4], second[5])
+                right, down = centre_x + convert(left, factor), centre_y + convert(top, factor)
+                state = (greatest, mass, right, down, x, y, second[3], second[4], second[5])
                 x, y, probability, xx, of_xy, yy, flags = finish(state)
                 x, y = placed(x, y, first_map + i, numbers, each, has_each)
                 at = np.uint64(first_map + i)

@@ -43,9 +43,7 @@ def soft_argmax_vjp(grad_xy, heatmaps, *, temperature=1.0, window=None, scale=(1
     gradient = np.zeros(heatmaps.shape, dtype)
     height, width = heatmaps.shape[-2:]
     for index in np.ndindex(*heatmaps.shape[:-2]):
-        if status[index] == 2:
-            gradient[index] = np.nan
-        elif status[index] == 0:
+        if status[index] == 0:
             p = softmax(heatmaps[index].astype(dtype), temperature, window)
             towards = np.asarray(grad_xy[index], dtype) * np.asarray(scale, dtype) / dtype(temperature)
             dx, dy = np.arange(width) - xy[index][0], np.arange(height)[:, None] - xy[index][1]
