@@ -60,6 +60,8 @@ FRACTIONS = (
     Fraction(0.95, "decode.argmax", ("D2", "D4", "D6"), ("float32",), RANDOM),
     Fraction(0.85, "decode.argmax", ("D1",), ("float32", "float16", "uint8"), RANDOM),
     Fraction(0.9, "decode.argmax", ("D2", "D4"), ("float16", "uint8"), RANDOM),
+    Fraction(0.75, "decode.soft_argmax", ("D2", "D4"), ("float32",), RANDOM),
+    Fraction(0.55, "decode.soft_argmax", ("D1",), ("float32",), RANDOM),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
     Fraction(0.9, "encode.box", _BATCHES, ("float32", "uint8", "bool")),
 )

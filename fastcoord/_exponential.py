@@ -1,8 +1,8 @@
 """e to a power that is not positive, for the lanes of a vector on the CPU and for a scalar on either target.
 
 e^(v/T) = 2^k · 2^r, where k is the whole number nearest to v · log₂e/T, and r what is left, from −½ to ½. Adding
-1.5 · 2^23 (in float64 2^52) to a number rounds it to a whole one, which then stands in the lowest bits; moved to where a
-float has its exponent, they are 2^k. k is at least the exponent of zero, and so far negative powers are exactly 0.
+1.5 · 2^23 (in float64 2^52) to a number rounds it to a whole one, which then stands in the lowest bits; moved to where
+a float has its exponent, they are 2^k. k is at least the exponent of zero, and so far negative powers are exactly 0.
 
 The factor log₂e/T is a number of the type of v: rounding it is to change T by at most half a unit in its last place, as
 a division would change the quotient. To bring what it lost in a second factor cost 6 % of `decode.soft_argmax`.
@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastcoord._compile import inlined
-from fastcoord._vector import ELEMENTS, Vec, fma, instruction, like, maximum, overloaded, require
+from fastcoord._vector import Vec, fma, instruction, like, maximum, overloaded, require
 
 __all__ = ["Rate", "exponential", "rate"]
 

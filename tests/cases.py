@@ -364,7 +364,7 @@ def logits() -> Iterator[Case]:
     float_layouts = ("NHWC", "crop", "every second column", "rows reversed", "batch transposed", "pixel broadcast")
     for number, case in enumerate(images()):
         kind, _space, rest = case.name.partition(" ")
-        is_float = "float32" in rest or kind in ("batch", "size") and "uint8" not in rest
+        is_float = "float32" in rest or (kind in ("batch", "size") and "uint8" not in rest)
         fits = {
             "type": rest.endswith("small")
             or rest in ("float32, dense", "uint8, dense", "float32, every second column"),

@@ -468,7 +468,8 @@ import fastcoord as fc
 class Array:
     __cuda_array_interface__ = {}
 onto = {"shape": (3, 4)}
-for call, options in ((fc.decode.soft_argmax, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
+calls = (fc.decode.soft_argmax, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)
+for call, options in calls:
     try:
         call(Array(), **options)
     except ImportError as error:

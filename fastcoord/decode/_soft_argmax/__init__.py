@@ -12,6 +12,7 @@ from fastcoord._libraries import in_library, library_of
 from fastcoord._numbers import gradient_of
 from fastcoord._placement import NUMBERS
 from fastcoord.decode._soft_argmax import cpu, gradient
+from fastcoord.decode._soft_argmax.region import COVARIANCE, NOTHING_MORE
 from fastcoord.grid import Grid, numbers_for, require_grid
 from fastcoord.results import Decoded
 
@@ -103,7 +104,7 @@ def soft_argmax(
         return cuda.soft_argmax(heatmaps, number, bool(covariance), reach, axes, grid, out)
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, spread: Any, status: Any) -> None:
-        wants = cpu.COVARIANCE if covariance else cpu.NOTHING_MORE
+        wants = COVARIANCE if covariance else NOTHING_MORE
         cpu.soft_argmax(maps, rate(number, xy.dtype), reach, numbers, xy, score, spread, status, wants)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode, bool(covariance))

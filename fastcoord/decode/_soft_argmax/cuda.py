@@ -1,8 +1,8 @@
 """Who visits which pixel of a heatmap on a GPU.
 
 A map is read by one warp, or by one block if it is larger, twice, or three times for second moments: for the largest
-pixel, for the mass and the mean, for the moments about the mean. What is read again comes from the caches. Groups are of
-16 bytes; what fills none at either end of a map, and maps whose pixels do not stand side by side, are read pixel by
+pixel, for the mass and the mean, for the moments about the mean. What is read again comes from the caches. Groups are
+of 16 bytes; what fills none at either end of a map, and maps whose pixels do not stand side by side, are read pixel by
 pixel, as are windows.
 """
 
@@ -186,7 +186,8 @@ def _visitor(load: Any, items: int, absorb_one: Any, keep_block: Any, is_block_n
 @inlined
 def part_of(layout: Any, rows: Any, columns: Any, lanes: Any) -> Any:
     """The layout of so many rows and columns of a map that are visited pixel by pixel."""
-    rows_on: Any = np.uint32(lanes) // np.uint32(columns)
+    quotient: Any = np.uint32(lanes) // np.uint32(columns)
+    rows_on: Any = np.int64(quotient)
     return Layout(
         layout.start,
         layout.outer_stride,
@@ -197,8 +198,8 @@ def part_of(layout: Any, rows: Any, columns: Any, lanes: Any) -> Any:
         rows,
         columns,
         layout.before,
-        lanes - np.int64(rows_on) * columns,
-        np.int64(rows_on),
+        lanes - rows_on * columns,
+        rows_on,
     )
 
 
@@ -224,15 +225,18 @@ def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
 
     @inlined
     def find(images: Any, first: int, layout: Any, lane: int, lanes: int, window: int, rate: Any) -> Any:
-        """What is found; the part of the map that counts: its first element, column, row and layout; and in lane 0 the
-        mass and the first moments about its corner.
+        """The largest pixel, the part of the map that counts, and in lane 0 its mass and its first moments.
+
+        The part is its first element, its first column and row, and its layout; moments are about its corner.
         """
         factor, least = rate
         nil = factor - factor
         nobody = like(factor, -INFINITY), NOWHERE, np.int32(0)
         given = (factor, factor, least, nil, nil)
         found = share(merge_found(search(images, first, layout, lane, lanes, given, nobody, nobody)))
-        left, top, area = np.int64(0), np.int64(0), layout
+        left: Any = np.int64(0)
+        top: Any = np.int64(0)
+        area = layout
         if has_window:
             # there is no first one if all are NaN
             column, row = column_and_row(min(found[1], layout.rows * layout.columns - 1), layout)

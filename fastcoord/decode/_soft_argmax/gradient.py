@@ -47,14 +47,14 @@ def _differentiator(is_direct: bool, has_window: bool) -> Kernel:
         out_of_line()
         zero = splat(rate[0] - rate[0], LANES)
         mean_x, mean_y = like(zero, xy[2 * i]), like(zero, xy[2 * i + 1])
-        greatest, share = like(zero, notes[3 * i]), like(zero, score[i])
+        greatest, share = like(zero, notes[NOTES * i]), like(zero, score[i])
         towards_x, towards_y = like(zero, towards[2 * i]), like(zero, towards[2 * i + 1])
-        low_row, low_column = 0, 0
-        high_row, high_column = last_row, columns
+        low_row, high_row, low_column, high_column = 0, last_row, 0, columns
         if has_window:
-            row, column = np.int64(notes[3 * i + 1]), np.int64(notes[3 * i + 2])
-            low_row, high_row = row - window, row + window + 1
-            low_column, high_column = column - window, column + window + 1
+            centre_row: Any = np.int64(notes[NOTES * i + 1])
+            centre_column: Any = np.int64(notes[NOTES * i + 2])
+            low_row, high_row = centre_row - window, centre_row + window + 1
+            low_column, high_column = centre_column - window, centre_column + window + 1
         if status[i] != 0:
             low_row = last_row
         left, right = like(zero, low_column), like(zero, high_column)

@@ -1,7 +1,7 @@
 """The gradient of `decode.soft_argmax` on a GPU.
 
-A warp, or a block where maps are larger, finds the mean of a map as `cuda` does, and writes the gradient pixel by pixel:
-neighbouring lanes write neighbouring pixels, of which the cache still has the values.
+A warp, or a block where maps are larger, finds the mean of a map as `cuda` does, and writes the gradient pixel by
+pixel: neighbouring lanes write neighbouring pixels, of which the cache still has the values.
 """
 
 from typing import Any
@@ -15,6 +15,7 @@ from fastcoord._exponential import rate
 from fastcoord._launch import (
     GROUP,
     WARP,
+    block_share,
     column_and_row,
     described,
     device_of,
@@ -28,7 +29,6 @@ from fastcoord._launch import (
     require_cuda,
     require_int32,
     warp_share,
-    block_share,
     words,
 )
 from fastcoord._placement import NUMBERS, numbers_at
@@ -66,10 +66,10 @@ def _differentiator(load: Any, items: int, has_blocks: bool, has_window: bool) -
     ) -> None:
         lane, lanes, i = where(has_blocks)
         if i < maps:  # the same for all that merge
-            factor, least = rate
+            factor = rate[0]
             nil = factor - factor
             corner = first_element(first_read + i, layout)
-            greatest, first, left, top, area, mass, x, y = find(images, corner, layout, lane, lanes, window, rate)
+            greatest, _first, left, top, area, mass, x, y = find(images, corner, layout, lane, lanes, window, rate)
             mass, x, y = share((mass, x, y))
             has_mean = mass > nil  # no NaN either
             part = reciprocal(select(has_mean, mass, like(mass, 1)))
@@ -104,9 +104,7 @@ _WAYS = [(blocks, window) for blocks in (False, True) for window in (False, True
 differentiators = {way: {items: _differentiator(load_four, items, *way) for items in (1, 4)} for way in _WAYS}
 
 
-def vjp(
-    grad_xy: Any, heatmaps: Any, temperature: float, window: int | None, axes: Any, grid: Any, out: Any
-) -> Any:
+def vjp(grad_xy: Any, heatmaps: Any, temperature: float, window: int | None, axes: Any, grid: Any, out: Any) -> Any:
     """`decode.soft_argmax_vjp` of CUDA arrays, as `_decode_cuda.decoded` says of the decoder.
 
     `grad_xy` is a contiguous array on the same device, of the type of xy.

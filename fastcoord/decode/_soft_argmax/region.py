@@ -1,8 +1,8 @@
 """A region of a heatmap: its largest pixel, and the moments of its weights.
 
-The region's rows are contiguous floats; its corner is element `at`. It is read twice, or three times for second moments,
-the second time from the cache. To rescale the sums whenever a larger pixel turns up, in one read, was slower (0.46, 0.69
-and 0.77 of the read ceiling where this reached 0.68, 0.77 and 0.84: D1, D2 and D4, Ice Lake).
+The region's rows are contiguous floats; its corner is element `at`. It is read twice, or three times for second
+moments, the second time from the cache. To rescale the sums whenever a larger pixel turns up, in one read, was slower
+(0.46, 0.69 and 0.77 of the read ceiling where a sketch of this reached 0.68, 0.77 and 0.84: D1, D2, D4, Ice Lake).
 """
 
 from typing import Any
@@ -278,4 +278,8 @@ def write(
         more[4 * at], more[4 * at + 1], more[4 * at + 2], more[4 * at + 3] = xx, of_xy, of_xy, yy
     if wants == NOTES:
         unit = state[0]
-        more[3 * at], more[3 * at + 1], more[3 * at + 2] = state[0], convert(row, unit), convert(column, unit)
+        more[NOTES * at], more[NOTES * at + 1], more[NOTES * at + 2] = (
+            state[0],
+            convert(row, unit),
+            convert(column, unit),
+        )

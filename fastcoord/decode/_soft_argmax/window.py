@@ -77,10 +77,12 @@ def windowed(is_direct: bool, wants: int) -> tuple[Any, Kernel]:
         here = FOUND * (first + best)
         greatest = found[here]
         across = (width + wide - 1) // wide
-        row = best // across * tall + np.int64(found[here + 2])
-        column = best % across * wide + np.int64(found[here + 3])
-        top, left = max(row - window, 0), max(column - window, 0)
-        bottom, right = min(row + window + 1, height), min(column + window + 1, width)
+        row: Any = best // across * tall + np.int64(found[here + 2])
+        column: Any = best % across * wide + np.int64(found[here + 3])
+        top: Any = max(row - window, 0)
+        left: Any = max(column - window, 0)
+        bottom: Any = min(row + window + 1, height)
+        right: Any = min(column + window + 1, width)
         columns = min(right - left, wide)
         rows = min(bottom - top, tall * wide // columns)
         state = part(place, at, row_stride, column_stride, rows, columns, left, top, greatest, rate, buffer, to)
