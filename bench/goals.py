@@ -64,6 +64,8 @@ FRACTIONS = (
     Fraction(0.8, "decode.center_of_mass", ("D2", "D4"), ("uint8",), RANDOM),
     Fraction(0.75, "decode.center_of_mass", ("D1",), ("float32",), RANDOM),
     Fraction(0.5, "decode.center_of_mass", ("D1",), ("uint8",), RANDOM),
+    Fraction(0.75, "decode.soft_argmax", ("D2", "D4"), ("float32",), RANDOM),
+    Fraction(0.55, "decode.soft_argmax", ("D1",), ("float32",), RANDOM),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
     Fraction(0.9, "encode.box", _BATCHES, ("float32", "uint8", "bool")),
 )

@@ -139,6 +139,12 @@ MASSES = (
     Workload("D1", content=NHWC),
 )
 QUICK_MASSES = MASSES[:3]
+SOFT_ARGMAX = (
+    *(Workload(label, content=RANDOM) for label in (*_ARGMAX, "D6")),
+    *(Workload("D4", dtype, RANDOM) for dtype in ("float16", "uint8")),
+    Workload("D1", content=NHWC),
+)
+QUICK_SOFT_ARGMAX = SOFT_ARGMAX[:3]
 ENCODE = (
     *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
     Workload("N1", content=CROP),
