@@ -58,6 +58,7 @@ _ALLOWED = {
         *("fastcoord._compile", "fastcoord._vector", "fastcoord._points", "fastcoord.results"),
     ),
 }
+_ALLOWED["refinement.py"] = _ALLOWED["formula.py"]
 _FORBIDDEN = {"cpu.py": ("math", "cmath"), "cuda.py": ("math", "cmath")}
 
 
