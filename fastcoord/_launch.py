@@ -43,6 +43,7 @@ __all__ = [
     "device_of",
     "first_element",
     "flat_memory",
+    "from_first_lane",
     "launch",
     "layouts",
     "load_eight",
@@ -71,7 +72,8 @@ _overload = functools.partial(overload, strict=False)  # strict also compares an
 _device_function: Callable[[Function], Function] = cuda.jit(device=True)
 
 _PIXELS = 1 << 31
-_SHFL_DOWN, _LAST_LANE = 2, 31  # mode and clamp of llvm.nvvm.shfl.sync.i32: the lane `delta` above, in the whole warp
+# Modes and clamp of llvm.nvvm.shfl.sync.i32: a lane by its number, the lane `delta` above; in the whole warp
+_SHFL_INDEX, _SHFL_DOWN, _LAST_LANE = 0, 2, 31
 _SHARED_MEMORY = 3  # NVVM's address space
 
 
@@ -405,28 +407,43 @@ def _from_lane_above(state: tuple[Any, ...], delta: int) -> tuple[Any, ...]:
     return tuple(cuda.shfl_down_sync(FULL_WARP, member, delta) for member in state)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _shuffle_members(typing_context: Any, state: Any, delta: Any) -> Any:
-    parts = [
-        shfl_sync_intrinsic(typing_context, types.int32, _SHFL_DOWN, member, types.int32, _LAST_LANE)
-        for member in state
-    ]
+def from_first_lane(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The state that lane 0 holds. To be called by all lanes of a warp together."""
+    return tuple(cuda.shfl_sync(FULL_WARP, member, 0) for member in state)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        members = cgutils.unpack_tuple(builder, arguments[0])
-        mask = ir.Constant(ir.IntType(32), FULL_WARP)
-        shuffled = [
-            shuffle(context, builder, member_signature, (mask, member, arguments[1]))
-            for (member_signature, shuffle), member in zip(parts, members, strict=True)
+
+def _shuffle(mode: int) -> Callable[[Any, Any], Any]:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def shuffle_members(typing_context: Any, state: Any, number: Any) -> Any:
+        parts = [
+            shfl_sync_intrinsic(typing_context, types.int32, mode, member, types.int32, _LAST_LANE) for member in state
         ]
-        return context.make_tuple(builder, signature.return_type, shuffled)
 
-    return state(state, types.int32), generate
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            members = cgutils.unpack_tuple(builder, arguments[0])
+            mask = ir.Constant(ir.IntType(32), FULL_WARP)
+            shuffled = [
+                shuffle(context, builder, member_signature, (mask, member, arguments[1]))
+                for (member_signature, shuffle), member in zip(parts, members, strict=True)
+            ]
+            return context.make_tuple(builder, signature.return_type, shuffled)
+
+        return state(state, types.int32), generate
+
+    return shuffle_members  # type: ignore[no-any-return]
+
+
+_shuffle_down, _shuffle_from = _shuffle(_SHFL_DOWN), _shuffle(_SHFL_INDEX)
 
 
 @_overload(_from_lane_above)  # type: ignore[untyped-decorator]
 def _compiled_from_lane_above(state: Any, delta: Any) -> Any:
-    return lambda state, delta: _shuffle_members(state, delta)
+    return lambda state, delta: _shuffle_down(state, delta)
+
+
+@_overload(from_first_lane)  # type: ignore[untyped-decorator]
+def _compiled_from_first_lane(state: Any) -> Any:
+    return lambda state: _shuffle_from(state, 0)
 
 
 def _shared_states(state: tuple[Any, ...]) -> Any:

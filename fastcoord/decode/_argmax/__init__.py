@@ -141,7 +141,7 @@ def argmax(
     if is_on_gpu(heatmaps):
         from fastcoord.decode._argmax import cuda
 
-        return cuda.argmax(heatmaps, skips, least, axes, out)
+        return cuda.argmax(heatmaps, skips, least, axes, out, refine, compat, int(blur), width)
 
     def decode(maps: Maps, xy: Any, score: Any, status: Any) -> None:
         given: Any = () if refine is compat is None else tuple(window(refine, int(blur), width, compat, maps.height))

@@ -55,7 +55,7 @@ class Window(NamedTuple):
 
 
 LANES = 16  # of a row of the window that the CPU reads at once
-NOTHING = np.empty(0, np.float64)
+NOTHING = np.zeros(1)
 
 
 def window(refine: str | None, blur: int, sigma: float, compat: str | None, height: int) -> Window:
