@@ -55,6 +55,7 @@ class Window(NamedTuple):
 
 
 LANES = 16  # of a row of the window that the CPU reads at once
+ZEROS = 2  # a tap that is 0, as are those up to two beside it
 NOTHING = np.zeros(1)
 
 
@@ -65,16 +66,16 @@ def window(refine: str | None, blur: int, sigma: float, compat: str | None, heig
         return Window(NOTHING, 0, 0, 0, height, 0.0, missing)
     radius = int(np.ceil(3 * sigma)) if refine == "gaussian" else blur // 2
     offsets = np.arange(-radius, radius + 1, dtype=np.float64)
-    # Beside the taps stand zeros, for rows and columns that a point of the stencil does not need
-    centre = radius + 4
-    size = centre + radius + 4 + LANES
+    # Beside the taps stand zeros, for what a point of the stencil does not need or the map does not have
+    centre = radius + 2 * ZEROS + 1
+    size = centre + 2 * radius + 8 + LANES
     if refine == "gaussian":
         taps = np.exp(-(offsets**2) / (2 * sigma**2))
         rows = [taps, taps * offsets, taps * offsets**2]
     else:
         rows = [_blur(blur, compat is not None)]
     padded = np.zeros((len(rows), size))
-    padded[:, 4 : 4 + 2 * radius + 1] = rows
+    padded[:, centre - radius : centre + radius + 1] = rows
     return Window(padded.reshape(-1), radius, centre, size, height, float(sigma) ** 2, missing)
 
 
