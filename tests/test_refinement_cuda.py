@@ -12,7 +12,7 @@ from fastcoord.decode._argmax import refinement
 from fastcoord.results import Status
 from tests import peer_conventions
 from tests.agreement import assert_agrees
-from tests.test_cuda import LAYOUT, WORDS, Foreign, on_host
+from tests.test_cuda import LAYOUT, WORDS, Foreign, on_host, placement_types
 from tests.test_refinement import REFINED, gaussians, noisy
 
 in_simulator = pytest.mark.simulator
@@ -79,10 +79,9 @@ def kernel_types(dtype, working):
     pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
     counts, integer = (types.int64, types.int64), types.int64
     given = (number[::1], integer, integer, integer, number, number)
-    working = from_dtype(np.dtype(working))
-    return types.void(
-        *(pixels, LAYOUT, *counts, working, types.boolean, number, *given, number[::1], number[::1], WORDS)
-    )
+    working, out = from_dtype(np.dtype(working)), number[::1]
+    options = working, types.boolean, number, *given, *placement_types(out)
+    return types.void(pixels, LAYOUT, *counts, *options, out, out, WORDS)
 
 
 KERNELS = [

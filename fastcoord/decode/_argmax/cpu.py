@@ -19,6 +19,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import format_of
 from fastcoord._memory import as_int16, gather, item_bytes, load_line, memory, octets, prefetch
+from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import (
     CACHE_LINE,
     any_lane,
@@ -202,6 +203,7 @@ def _writer(refine: str | None, compat: str | None, is_adjacent: bool, is_half: 
         skips: bool,
         threshold: Any,
         window: Any,
+        numbers: Any,
         at: int,
         xy: Any,
         score: Any,
@@ -223,6 +225,7 @@ def _writer(refine: str | None, compat: str | None, is_adjacent: bool, is_half: 
             dx, dy, bits = step(place, start, row_stride, column_stride, width, column, row, named(window))
             x, y = convert(convert(column, dx) + dx, threshold), convert(convert(row, dy) + dy, threshold)
         x, y, greatest, flags = finish(greatest, x, y, is_found, several, is_spoilt, threshold)
+        x, y = placed(x, y, numbers)
         if has_missing and flags & EMPTY != 0:
             x = y = convert(window[-1], threshold)
         xy[2 * at], xy[2 * at + 1], score[at], status[at] = x, y, greatest, flags | bits
@@ -257,6 +260,8 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat
         skips: bool,
         threshold: Any,
         window: Any,
+        grid: Any,
+        grid_step: int,
         partial: Any,
         xy: Any,
         score: Any,
@@ -300,6 +305,7 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat
                     skips,
                     threshold,
                     window,
+                    numbers_at(grid, (number + i) * grid_step),
                     number + i,
                     xy,
                     score,
@@ -328,6 +334,7 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat
         skips: bool,
         threshold: Any,
         window: Any,
+        grid: Any,
         partial: Any,
         xy: Any,
         score: Any,
@@ -336,6 +343,7 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat
         place, partial_place = memory(images), memory(partial)
         xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
         near = opened(window)
+        grid_place, grid_step = memory(grid), numbers_step(grid)
         pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
         some = GROUP if pieces == 1 else 1
         for index in prange((maps * pieces + some - 1) // some):
@@ -361,6 +369,8 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat
                 skips,
                 threshold,
                 near,
+                grid_place,
+                grid_step,
                 partial_place,
                 xy_place,
                 score_place,
@@ -388,6 +398,7 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat
                     skips,
                     threshold,
                     near,
+                    numbers_at(grid_place, (number + i) * grid_step),
                     number + i,
                     xy_place,
                     score_place,
@@ -404,6 +415,7 @@ def argmax(
     maps: Maps,
     skips: bool,
     threshold: Any,
+    grid: Any,
     xy: Any,
     score: Any,
     status: Any,
@@ -411,7 +423,10 @@ def argmax(
     compat: str | None = None,
     window: Any = (),
 ) -> None:
-    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `window` what `refine` takes."""
+    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `grid` holds a grid's numbers.
+
+    `window`: what `refine` takes, as `refinement.Window`.
+    """
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     rows, columns = height, width
     if maps.row_stride == width * maps.column_stride:
@@ -447,6 +462,7 @@ def argmax(
             skips,
             threshold,
             window,
+            grid,
             partial,
             xy,
             score,

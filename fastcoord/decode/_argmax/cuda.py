@@ -12,7 +12,7 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded
+from fastcoord._decode_cuda import decoded, placed
 from fastcoord._launch import (
     GROUP,
     WARP,
@@ -138,6 +138,9 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
         unit: Any,
         skips: bool,
         threshold: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
         xy: Any,
         score: Any,
         status: Any,
@@ -162,6 +165,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
                     threshold,
                 )
                 at = np.uint64(first_map + i)
+                x, y = placed(x, y, first_map + i, numbers, each, has_each)
                 xy[np.uint64(2 * (first_map + i))] = x
                 xy[np.uint64(2 * (first_map + i) + 1)] = y
                 score[at] = largest
@@ -191,6 +195,9 @@ def _refiner(visit: Any, has_blocks: bool, refine: str | None, compat: str | Non
         size: int,
         variance: Any,
         missing: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
         xy: Any,
         score: Any,
         status: Any,
@@ -214,6 +221,7 @@ def _refiner(visit: Any, has_blocks: bool, refine: str | None, compat: str | Non
                     dx, dy, bits = step_of(images, first, layout, lane, column, row, near, threshold)
                     x, y = x + dx, y + dy
                 x, y, largest, flags = finish(largest, x, y, is_found, several, is_spoilt, threshold)
+                x, y = placed(x, y, first_map + i, numbers, each, has_each)
                 if has_missing and flags & EMPTY != 0:
                     x, y = missing, missing
                 if lane == 0:
@@ -242,6 +250,7 @@ def argmax(
     skips: bool,
     threshold: float,
     axes: Any,
+    grid: Any,
     out: Any,
     refine: str | None = None,
     compat: str | None = None,
@@ -250,7 +259,7 @@ def argmax(
 ) -> Decoded:
     """`decode.argmax` of CUDA arrays, as `_decode_cuda.decoded` says; `threshold` is NaN where there is none."""
 
-    def launch_all(read: Maps, array: Any, written: tuple[Any, Any, Any]) -> None:
+    def launch_all(read: Maps, array: Any, placement: Any, written: Any) -> None:
         dtype, height, width = read.memory.dtype, read.height, read.width
         is_whole = read.column_stride == 1 and read.row_stride == width
         has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
@@ -270,9 +279,10 @@ def argmax(
             near = (taps, given.radius, given.centre, given.size, number(given.variance), number(given.missing))
             decode = refining(items, lanes == THREADS, refine, compat)
         unit = number_type(dtype)(1)
+        xy, score, _covariance, status = written
         blocks = -(-read.count // maps_in_block)
         for start, layout in enumerate(layouts(read, before, lanes * items)):
             options = layout, start * read.count, read.count, unit, skips, least, *near
-            launch(decode, blocks, THREADS, array, memory, *options, *written)
+            launch(decode, blocks, THREADS, array, memory, *options, *placement, xy, score, status)
 
-    return decoded("heatmaps", heatmaps, axes, out, launch_all)
+    return decoded("heatmaps", heatmaps, axes, grid, out, launch_all)
