@@ -297,6 +297,16 @@ def test_steps_are_limited():
         assert np.abs(decoded.xy - 10).max() <= 1
 
 
+@small
+def test_a_grid_counts_what_is_refined():
+    heatmaps = noisy(3, (24, 20))
+    pixels = fc.decode.argmax(heatmaps, refine="dark").xy
+    corners = fc.decode.argmax(heatmaps, refine="dark", grid=fc.grid.corners).xy
+    np.testing.assert_allclose(corners, pixels / np.float32([19, 23]) * 2 - 1, atol=1e-6)
+    missing = fc.decode.argmax(heatmaps - 2, compat="mmpose", grid=fc.grid.corners).xy
+    np.testing.assert_array_equal(missing, -1)
+
+
 # Other libraries' conventions
 
 _PEERS = [(library, refine) for library, known in refinement.COMPATIBLE.items() for refine in known]

@@ -59,8 +59,8 @@ def argmax(
         The size in pixels of DARK's blur, odd; its width is 0.3·((blur − 1)/2 − 1) + 0.8.
     compat : None, "mmpose" or "hrnet"
         The conventions of these libraries: a maximum that is not above 0 is not found, and then xy is (−1, −1) or
-        (0, 0); their own bounds where a maximum is refined, and steps without a limit. "hrnet" is also DarkPose. For
-        `refine` None, "quarter" and "dark", and with "mmpose" "dark_udp".
+        (0, 0), whatever the grid; their own bounds where a maximum is refined, and steps without a limit. "hrnet" is
+        also DarkPose. For `refine` None, "quarter" and "dark", and with "mmpose" "dark_udp".
     threshold : float
         A maximum is found where ``score > threshold``, compared in the type of the score; None: everywhere.
     nan : "propagate" or "ignore"
