@@ -119,9 +119,9 @@ def argmax(
     array([[ 7.,  5.],
            [30., 20.]], dtype=float32)
     >>> x, y = np.arange(64), np.arange(48)[:, None]
-    >>> heatmap = np.exp(-((x - 30.25) ** 2 + (y - 20.5) ** 2) / (2 * 1.5**2))
-    >>> fc.decode.argmax(heatmap, refine="gaussian", sigma=1.5).xy.round(6)
-    array([30.25, 20.5 ])
+    >>> heatmap = np.exp(-((x - 30.25) ** 2 + (y - 20.5) ** 2) / (2 * 1.5**2)).astype(np.float32)
+    >>> fc.decode.argmax(heatmap, refine="gaussian", sigma=1.5).xy.round(3)
+    array([30.25, 20.5 ], dtype=float32)
     """
     if not (refine is None or isinstance(refine, str)) or refine not in REFINEMENTS:
         raise ValueError(f"refine: expected one of {REFINEMENTS}; got {refine!r}")
