@@ -473,6 +473,19 @@ def _first_lane(vectors: Any) -> Any:
     ]
 
 
+def lane_of(vector: Any, number: int) -> Any:
+    """The scalar in lane `number`, which is known when compiled."""
+    return vector[number]
+
+
+@instruction(lane_of)
+def _lane_of(vector: Any, lane: Any) -> Any:
+    position = number(constant("lane_of", lane))
+    fits = isinstance(vector, Vec) and vector.kind != "mask" and position.constant < vector.lanes
+    require(fits, f"lane_of: expected a vector of numbers that has lane {position.constant}; got {vector}")
+    return vector.element(vector, lane), lambda builder, v, lane: builder.extract_element(v, position)
+
+
 def _require_vectors(name: str, vectors: Any) -> None:
     fits = isinstance(vectors, types.BaseTuple) and all(isinstance(v, Vec) and v.kind != "mask" for v in vectors)
     require(fits, f"{name}: expected a tuple of vectors of numbers; got {vectors}")
@@ -500,10 +513,14 @@ def _rotated(vectors: Any, by: Any) -> Any:
 
 
 def lane_sums(vectors: Any) -> Any:
-    """A vector with the sum of the lanes of vector i in lane i; as many vectors as lanes, by halves.
+    """A vector with the sum of the lanes of vector i in lane i.
 
-    For n vectors n − 1 additions, of which each adds up two of them at once.
+    There are as many vectors of floats as they have lanes, or half, a quarter, … as many. They are added by halves: n
+    vectors of n lanes take n − 1 additions, of which each adds up two vectors at once.
     """
+    while len(vectors[0]) > len(vectors):
+        half = len(vectors[0]) // 2
+        vectors = tuple(vector[:half] + vector[half:] for vector in vectors)
     while len(vectors) > 1:
         half = len(vectors) // 2
         is_low = (np.arange(len(vectors[0])) & half) == 0
@@ -517,25 +534,28 @@ def lane_sums(vectors: Any) -> Any:
 @instruction(lane_sums)
 def _lane_sums(vectors: Any) -> Any:
     _require_vectors("lane_sums", vectors)
-    vec = vectors[0]
-    fits = all(other == vec for other in vectors) and len(vectors) == vec.lanes and vec.kind == "float"
-    require(fits, f"lane_sums: expected as many vectors of floats as they have lanes; got {vectors}")
+    vec, count = vectors[0], len(vectors)
+    fits = all(other == vec for other in vectors) and vec.kind == "float"
+    fits = fits and count & (count - 1) == 0 and vec.lanes % count == 0
+    require(fits, f"lane_sums: expected as many vectors of floats as they have lanes, or half…; got {vectors}")
 
     def emit(builder: Any, members: Any) -> Any:
-        tree = list(cgutils.unpack_tuple(builder, members))
-        lanes = range(vec.lanes)
+        def added(a: Any, low: list[int], b: Any, high: list[int]) -> Any:
+            orders = (ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order) for order in (low, high))
+            return builder.fadd(*(builder.shuffle_vector(a, b, order) for order in orders))
+
+        tree, lanes = list(cgutils.unpack_tuple(builder, members)), vec.lanes
+        while lanes > count:
+            lanes //= 2
+            tree = [added(v, list(range(lanes)), v, list(range(lanes, 2 * lanes))) for v in tree]
         while len(tree) > 1:
             half = len(tree) // 2
-            low = [lane if lane & half == 0 else vec.lanes + lane - half for lane in lanes]
-            high = [lane + half if lane & half == 0 else vec.lanes + lane for lane in lanes]
-            low, high = (ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), order) for order in (low, high))
-            tree = [
-                builder.fadd(builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high))
-                for a, b in zip(tree[:half], tree[half:], strict=True)
-            ]
+            low = [lane if lane & half == 0 else lanes + lane - half for lane in range(lanes)]
+            high = [lane + half if lane & half == 0 else lanes + lane for lane in range(lanes)]
+            tree = [added(a, low, b, high) for a, b in zip(tree[:half], tree[half:], strict=True)]
         return tree[0]
 
-    return vec(vectors), emit
+    return Vec(vec.element, count)(vectors), emit
 
 
 def lane_merge(merge: Any) -> Any:

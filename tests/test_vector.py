@@ -47,6 +47,7 @@ from fastcoord._vector import (
     lane_bits,
     lane_merge,
     lane_numbers,
+    lane_of,
     lane_sums,
     like,
     log,
@@ -358,9 +359,11 @@ def sums_of(lanes):
         place = memory(a)
         if lanes == 4:
             vectors = load(place, 0, 4), load(place, 4, 4), load(place, 8, 4), load(place, 12, 4)
-            store(memory(out), 0, lane_sums(vectors))
+            sums = lane_sums(vectors)
+            store(memory(out), 0, sums)
+            out[3] = lane_of(sums, 3)
         else:
-            store(memory(out), 0, lane_sums((load(place, 0, 2), load(place, 2, 2))))
+            store(memory(out), 0, lane_sums((load(place, 0, 8), load(place, 8, 8))))
 
     return sums
 
@@ -369,7 +372,8 @@ def sums_of(lanes):
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_lane_sums(lanes):
     random = np.random.default_rng(1)
-    for a in (np.eye(lanes), np.arange(lanes * lanes).reshape(lanes, lanes), random.normal(size=(lanes, lanes))):
+    shape = (lanes, 4 if lanes == 4 else 8)
+    for a in (np.eye(*shape), np.arange(shape[0] * shape[1]).reshape(shape), random.normal(size=shape)):
         results = []
         for run in variants(sums_of(lanes)):
             out = np.zeros(lanes)
@@ -715,8 +719,9 @@ f, d, u = np.zeros(16, "f4"), np.zeros(16, "f8"), np.zeros(16, "u1")
             lambda a: fma(load(memory(a), 0, 16), load(memory(a), 0, 16), load(memory(a), 0, 16)),
             (u,),
         ),
+        ("lane_of: expected a vector of numbers that has lane 16", lambda a: lane_of(load(memory(a), 0, 16), 16), (f,)),
         ("log: expected floats", lambda a: log(load(memory(a), 0, 16)), (u,)),
-        ("lane_sums: expected as many vectors", lambda a: lane_sums((load(memory(a), 0, 16),)), (f,)),
+        ("lane_sums: expected as many vectors", lambda a: lane_sums((load(memory(a), 0, 16),) * 3), (f,)),
         ("any_lane: expected a mask", lambda a: any_lane(load(memory(a), 0, 16)), (u,)),
         ("reinterpret: expected elements of one width", lambda a: reinterpret(load(memory(a), 0, 8), np.int8(1)), (f,)),
         ("load: expected a number of lanes known at compile time", lambda a, n: load(memory(a), 0, n), (f, 16)),

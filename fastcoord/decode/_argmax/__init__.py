@@ -7,7 +7,7 @@ import numpy as np
 from fastcoord._arrays import Maps, is_on_gpu
 from fastcoord._decode import decoded
 from fastcoord.decode._argmax import cpu
-from fastcoord.decode._argmax.refinement import COMPATIBLE, METHODS, window
+from fastcoord.decode._argmax.refinement import COMPATIBLE, METHODS, window_of
 from fastcoord.grid import Grid
 from fastcoord.results import Decoded
 
@@ -149,7 +149,7 @@ def argmax(
         return cuda.argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
-        given: Any = () if refine is compat is None else tuple(window(refine, int(blur), width, compat, maps.height))
+        given: Any = () if refine is compat is None else tuple(window_of(refine, int(blur), width, compat, maps.height))
         cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status, refine, compat, given)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode)

@@ -32,7 +32,7 @@ from fastcoord._launch import (
 from fastcoord._vector import convert, like
 from fastcoord.decode._argmax import formula
 from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel
-from fastcoord.decode._argmax.refinement import Window, window
+from fastcoord.decode._argmax.refinement import Window, window_of
 from fastcoord.decode._argmax.window_cuda import refiner, taps_on_device
 from fastcoord.results import Decoded
 
@@ -274,7 +274,7 @@ def argmax(
         least = number(threshold)
         near: tuple[Any, ...] = ()
         if refine is not None or compat is not None:
-            given = window(refine, blur, sigma, compat, read.height)
+            given = window_of(refine, blur, sigma, compat, read.height)
             taps = taps_on_device(str(cuda.get_current_device().uuid), refine, blur, sigma, compat, number)
             near = (taps, given.radius, given.centre, given.size, number(given.variance), number(given.missing))
             decode = refining(items, lanes == THREADS, refine, compat)

@@ -55,19 +55,18 @@ class Window(NamedTuple):
 
 
 LANES = 16  # of a row of the window that the CPU reads at once
-ZEROS = 2  # a tap that is 0, as are those up to two beside it
 NOTHING = np.zeros(1)
 
 
-def window(refine: str | None, blur: int, sigma: float, compat: str | None, height: int) -> Window:
+def window_of(refine: str | None, blur: int, sigma: float, compat: str | None, height: int) -> Window:
     """The numbers for a method."""
     missing = np.nan if compat is None else MISSING[compat]
     if refine not in ("dark", "dark_udp", "gaussian"):
         return Window(NOTHING, 0, 0, 0, height, 0.0, missing)
     radius = int(np.ceil(3 * sigma)) if refine == "gaussian" else blur // 2
     offsets = np.arange(-radius, radius + 1, dtype=np.float64)
-    # Beside the taps stand zeros, for what a point of the stencil does not need or the map does not have
-    centre = radius + 2 * ZEROS + 1
+    # Beside the taps stand zeros, for columns that a point of the stencil does not need
+    centre = radius + 4
     size = centre + 2 * radius + 8 + LANES
     if refine == "gaussian":
         taps = np.exp(-(offsets**2) / (2 * sigma**2))

@@ -17,6 +17,7 @@ from fastcoord._vector import (
     first_lane,
     fma,
     lane_numbers,
+    lane_of,
     lane_sums,
     like,
     log,
@@ -40,7 +41,6 @@ from fastcoord.decode._argmax.refinement import (
     TURNS,
     UDP_CEILING,
     UDP_FLOOR,
-    ZEROS,
     Window,
     compatible_step,
     fitted,
@@ -54,7 +54,7 @@ from fastcoord.decode._argmax.refinement import (
 )
 
 UNIT = np.float64(1)  # of all that follows
-NARROW = 8  # lanes of the rows of "quadratic"
+NARROW = 8  # lanes of the rows of "quadratic", and of a few sums
 STENCILED = len(refinement.POINTS)
 
 
@@ -207,13 +207,7 @@ def _quadratic(is_adjacent: bool) -> Any:
         sums = lane_sums(
             (column * total, once * rows, squared * total, column * rows, once * rows_squared, zero, zero, zero)
         )
-        derivatives = fitted(
-            first_lane((sums,))[0],
-            first_lane(rotated((sums,), 1))[0],
-            first_lane(rotated((sums,), 2))[0],
-            first_lane(rotated((sums,), 3))[0],
-            first_lane(rotated((sums,), 4))[0],
-        )
+        derivatives = fitted(lane_of(sums, 0), lane_of(sums, 1), lane_of(sums, 2), lane_of(sums, 3), lane_of(sums, 4))
         return step(*derivatives)
 
     return refine
@@ -229,51 +223,68 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
     differences = getattr(refinement, method)
     stencil = STENCIL[method]
     is_udp, is_compatible = method == "dark_udp", compat is not None
+    points = 8 if is_udp else LANES
+
+    @inlined
+    def line_of(place: Any, at: int, row_stride: int, column_stride: int, count: int, line: int, height: int) -> Any:
+        """Pixels of a line; 0 for one that the map does not have."""
+        return row(place, at + line * row_stride, column_stride, count if 0 <= line < height else 0)
 
     @outlined
     def blurred(
         place: Any, first: int, row_stride: int, column_stride: int, width: int, x: int, y: int, window: Any
     ) -> Any:
-        """The blurred pixels at `refinement.POINTS`, in that order; points outside the map are moved to its border."""
+        """The blurred pixels at `refinement.POINTS`, in that order; "dark_udp" has those that it needs, in 8 lanes.
+
+        Points outside the map are moved to its border.
+        """
         out_of_line()
-        taps, height = window.taps, window.height
-        reach = window.radius + stencil
+        taps, height, radius = window.taps, window.height, window.radius
+        reach = radius + stencil
         left, right = _within(x - reach, width), _within(x + reach, width) + 1
-        y_2, y_1, y1, y2 = (
-            _within(y - 2, height),
-            _within(y - 1, height),
-            _within(y + 1, height),
-            _within(y + 2, height),
-        )
         x_2, x_1, x1, x2 = _within(x - 2, width), _within(x - 1, width), _within(x + 1, width), _within(x + 2, width)
-        zero = splat(UNIT - UNIT, LANES)
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = s12 = zero
-        # As many rows and columns at a border as elsewhere: what depends on the place would not be foreseen, and a map
-        # took 200 ns instead of 130 (D1)
+        total = splat(UNIT - UNIT, points)
+        # As many rows and columns at a border as elsewhere: nobody foresees where the maximum is
         for column in range(left, left + 2 * reach + 1, LANES):
-            a = b = c = d = e = zero
-            for line in range(y - reach, y + reach + 1):
-                at = first + _within(line, height) * row_stride + column * column_stride
-                pixels = row(place, at, column_stride, right - column)
-                tap = window.centre + line - y if 0 <= line < height else ZEROS
-                b = fma(pixels, splat(taps[tap + (y - y_1)], LANES), b)
-                c = fma(pixels, splat(taps[tap], LANES), c)
-                d = fma(pixels, splat(taps[tap + (y - y1)], LANES), d)
-                if not is_udp:
-                    a = fma(pixels, splat(taps[tap + (y - y_2)], LANES), a)
-                    e = fma(pixels, splat(taps[tap + (y - y2)], LANES), e)
+            a = b = c = d = e = splat(UNIT - UNIT, LANES)
+            at, count = first + column * column_stride, right - column
+            # Each tap is used five times, for rows from `line` on: 40 ns less than five taps for each row
+            line = y - radius - stencil
+            p = line_of(place, at, row_stride, column_stride, count, line, height)
+            q = line_of(place, at, row_stride, column_stride, count, line + 1, height)
+            if not is_udp:
+                r = line_of(place, at, row_stride, column_stride, count, line + 2, height)
+                s = line_of(place, at, row_stride, column_stride, count, line + 3, height)
+            for tap in range(window.centre - radius, window.centre + radius + 1):
+                weight = splat(taps[tap], LANES)
+                last = line_of(place, at, row_stride, column_stride, count, line + 2 * stencil, height)
+                if is_udp:
+                    b, c, d = fma(p, weight, b), fma(q, weight, c), fma(last, weight, d)
+                    p, q = q, last
+                else:
+                    a, b, c = fma(p, weight, a), fma(q, weight, b), fma(r, weight, c)
+                    d, e = fma(s, weight, d), fma(last, weight, e)
+                    p, q, r, s = q, r, s, last
+                line += 1
+            if is_compatible:
+                b, d = (c if y == 0 else b), (c if y == height - 1 else d)
             tap = window.centre + column
             before, here, behind = load(taps, tap - x_1, LANES), load(taps, tap - x, LANES), load(taps, tap - x1, LANES)
-            s0, s1, s2 = fma(c, here, s0), fma(c, before, s1), fma(c, behind, s2)
-            s5, s6 = fma(b, here, s5), fma(d, here, s6)
-            s9, s12 = fma(b, before, s9), fma(d, behind, s12)
-            if not is_udp:
-                s3, s4 = fma(c, load(taps, tap - x_2, LANES), s3), fma(c, load(taps, tap - x2, LANES), s4)
-                s7, s8 = fma(a, here, s7), fma(e, here, s8)
-                s10, s11 = fma(b, behind, s10), fma(d, before, s11)
-        if is_udp:
-            s3 = s4 = s7 = s8 = s10 = s11 = s0  # not needed, and no less than the others
-        return lane_sums((s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, zero, zero, zero))
+            if is_udp:
+                centre = c * here
+                sums = lane_sums((centre, c * before, c * behind, b * here, d * here, b * before, d * behind, centre))
+            else:
+                zero = splat(UNIT - UNIT, LANES)
+                further, furthest = load(taps, tap - x_2, LANES), load(taps, tap - x2, LANES)
+                sums = lane_sums(
+                    (
+                        *(c * here, c * before, c * behind, c * further, c * furthest),
+                        *(b * here, d * here, a * here, e * here),
+                        *(b * before, b * behind, d * before, d * behind, zero, zero, zero),
+                    )
+                )
+            total = total + sums
+        return total
 
     @outlined
     def greatest_blurred(place: Any, first: int, row_stride: int, column_stride: int, width: int, window: Any) -> Any:
@@ -317,13 +328,23 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
         if not is_compatible:
             return UNIT / score
         floor = like(score, UDP_FLOOR if is_udp else FLOOR)
-        is_limited = any_lane((sums < splat(floor, LANES)) & (lane_numbers(sums) < like(sums, STENCILED)))
+        is_limited = any_lane((sums < splat(floor, points)) & (lane_numbers(sums) < like(sums, STENCILED)))
         if is_udp:
             is_limited |= score > like(score, UDP_CEILING)
         if is_limited:
             high = greatest_blurred(place, first, row_stride, column_stride, width, window)
             return score / high if high != UNIT - UNIT else UNIT
         return UNIT
+
+    @inlined
+    def values_of(vector: Any) -> Any:
+        """The values at `refinement.POINTS`; where "dark_udp" has none, one of the others."""
+        a, b, c, d = lane_of(vector, 0), lane_of(vector, 1), lane_of(vector, 2), lane_of(vector, 3)
+        e, f, g, h = lane_of(vector, 4), lane_of(vector, 5), lane_of(vector, 6), lane_of(vector, 7)
+        if is_udp:
+            return a, b, c, a, a, d, e, a, a, f, a, a, g
+        i, j, k = lane_of(vector, 8), lane_of(vector, 9), lane_of(vector, 10)
+        return a, b, c, d, e, f, g, h, i, j, k, lane_of(vector, 11), lane_of(vector, 12)
 
     @outlined
     def refine(
@@ -339,29 +360,13 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
             return nothing, nothing, bits | (FLAT if room >= stencil else 0)
         sums = blurred(place, first, row_stride, column_stride, width, x, y, window)
         share = share_of(place, first, row_stride, column_stride, width, score, sums, window)
-        sums = sums * splat(share, LANES)
+        sums = sums * splat(share, points)
         if is_udp and is_compatible:
             sums = minimum(maximum(sums, like(sums, UDP_FLOOR)), like(sums, UDP_CEILING))
         else:
             sums = maximum(sums, like(sums, FLOOR))
         logarithms = log(sums)
-        derivatives = differences(
-            (
-                first_lane((logarithms,))[0],
-                first_lane(rotated((logarithms,), 1))[0],
-                first_lane(rotated((logarithms,), 2))[0],
-                first_lane(rotated((logarithms,), 3))[0],
-                first_lane(rotated((logarithms,), 4))[0],
-                first_lane(rotated((logarithms,), 5))[0],
-                first_lane(rotated((logarithms,), 6))[0],
-                first_lane(rotated((logarithms,), 7))[0],
-                first_lane(rotated((logarithms,), 8))[0],
-                first_lane(rotated((logarithms,), 9))[0],
-                first_lane(rotated((logarithms,), 10))[0],
-                first_lane(rotated((logarithms,), 11))[0],
-                first_lane(rotated((logarithms,), 12))[0],
-            )
-        )
+        derivatives = differences(values_of(logarithms))
         if is_compatible:
             dx, dy, flags = compatible_step(*(ridged(derivatives) if is_udp else derivatives))
         else:
@@ -378,7 +383,7 @@ def _gaussian(is_adjacent: bool) -> Any:
     row = _row_reader(is_adjacent)
 
     @outlined
-    def moments(
+    def moments_at(
         place: Any, first: int, row_stride: int, column_stride: int, width: int, x: int, y: int, window: Any
     ) -> Any:
         """The six sums that `refinement.weighted` takes, in lanes, and whether the window is whole.
@@ -388,26 +393,22 @@ def _gaussian(is_adjacent: bool) -> Any:
         out_of_line()
         taps, size = window.taps, window.size
         across, down = min(window.radius, min(x, width - 1 - x)), min(window.radius, min(y, window.height - 1 - y))
-        zero = splat(UNIT - UNIT, LANES)
-        s0 = s1 = s2 = s3 = s4 = s5 = zero
+        zero, total = splat(UNIT - UNIT, LANES), splat(UNIT - UNIT, NARROW)
         start, end = x - across, x + across + 1
         for column in range(start, start + 2 * window.radius + 1, LANES):
             a = b = c = zero
             for i in range(-window.radius, window.radius + 1):
-                is_there = -down <= i <= down
-                at = first + (y + (i if is_there else 0)) * row_stride + column * column_stride
-                pixels = row(place, at, column_stride, end - column)
-                tap = window.centre + i if is_there else ZEROS
+                at = first + (y + i) * row_stride + column * column_stride
+                pixels = row(place, at, column_stride, end - column if -down <= i <= down else 0)
+                tap = window.centre + i
                 a = fma(pixels, splat(taps[tap], LANES), a)
                 b = fma(pixels, splat(taps[size + tap], LANES), b)
                 c = fma(pixels, splat(taps[2 * size + tap], LANES), c)
             tap = window.centre + column - x
             once, times = load(taps, tap, LANES), load(taps, size + tap, LANES)
             squared = load(taps, 2 * size + tap, LANES)
-            s0, s1, s2 = fma(a, once, s0), fma(a, times, s1), fma(a, squared, s2)
-            s3, s4, s5 = fma(b, once, s3), fma(b, times, s4), fma(c, once, s5)
-        sums = lane_sums((s0, s1, s2, s3, s4, s5, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero))
-        return sums, across == window.radius and down == window.radius
+            total = total + lane_sums((a * once, a * times, a * squared, b * once, b * times, c * once, zero, zero))
+        return total, across == window.radius and down == window.radius
 
     @outlined
     def refine(
@@ -420,23 +421,21 @@ def _gaussian(is_adjacent: bool) -> Any:
         if not is_usable(score):
             room = min(min(x, width - 1 - x), min(y, height - 1 - y))
             return nothing, nothing, FLAT if room >= window.radius else FLAT | BORDER
-        share = splat(UNIT / score, LANES)
+        share = splat(UNIT / score, NARROW)
         variance = UNIT * window.variance
         column, line, turn = x, y, 1
         while True:
-            sums, is_whole = moments(place, first, row_stride, column_stride, width, column, line, window)
+            sums, is_whole = moments_at(place, first, row_stride, column_stride, width, column, line, window)
             sums = sums * share
-            dx, dy, is_maximum = weighted(
-                (
-                    first_lane((sums,))[0],
-                    first_lane(rotated((sums,), 1))[0],
-                    first_lane(rotated((sums,), 2))[0],
-                    first_lane(rotated((sums,), 3))[0],
-                    first_lane(rotated((sums,), 4))[0],
-                    first_lane(rotated((sums,), 5))[0],
-                ),
-                variance,
+            moments = (
+                lane_of(sums, 0),
+                lane_of(sums, 1),
+                lane_of(sums, 2),
+                lane_of(sums, 3),
+                lane_of(sums, 4),
+                lane_of(sums, 5),
             )
+            dx, dy, is_maximum = weighted(moments, variance)
             bits = 0 if is_whole else BORDER
             if not is_maximum:
                 return nothing, nothing, bits | FLAT

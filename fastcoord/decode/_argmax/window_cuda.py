@@ -36,12 +36,13 @@ from fastcoord.decode._argmax.refinement import (
 )
 
 COLUMNS = 16  # that the lanes of a warp take
+FIT = STENCIL["quadratic"]
 
 
 @functools.lru_cache(maxsize=64)
 def taps_on_device(_device: str, refine: str, blur: int, sigma: float, compat: str | None, dtype: Any) -> Any:
-    """The taps of `refinement.window` on the current device, which `_device` names; copied once."""
-    return cuda.to_device(refinement.window(refine, blur, sigma, compat, 0).taps.astype(dtype))
+    """The taps of `refinement.window_of` on the current device, which `_device` names; copied once."""
+    return cuda.to_device(refinement.window_of(refine, blur, sigma, compat, 0).taps.astype(dtype))
 
 
 def refiner(refine: str, compat: str | None) -> Any:
@@ -136,7 +137,7 @@ def _quarter(compat: str | None) -> Any:
 def _quadratic(images: Any, first: Any, layout: Any, lane: Any, x: Any, y: Any, window: Any, unit: Any) -> Any:
     """Each of 25 lanes takes a pixel."""
     zero = like(unit, 0)
-    if _room(x, y, layout) < STENCIL["quadratic"]:
+    if _room(x, y, layout) < FIT:
         return zero, zero, BORDER
     is_there = lane < 25
     row = lane // 5 - 2 if is_there else 0
