@@ -36,7 +36,7 @@ def main() -> int:
         for number, (title, command, settings) in enumerate(stage):
             words = " ".join([*(f"{name}={value}" for name, value in settings.items()), "python -m", *command])
             # The last writes for itself, the others when it is over
-            output = None if number == len(stage) - 1 else tempfile.TemporaryFile()
+            output = None if number == len(stage) - 1 else tempfile.TemporaryFile()  # noqa: SIM115  # read when all are over
             process = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=ROOT, env=environment | settings, stdout=output, stderr=output
             )

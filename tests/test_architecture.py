@@ -65,6 +65,7 @@ _ALLOWED = {
         ),
     ),
 }
+_ALLOWED["refinement.py"] = _ALLOWED["formula.py"]
 _FORBIDDEN = {"cpu.py": ("math", "cmath"), "cuda.py": ("math", "cmath")}
 
 
