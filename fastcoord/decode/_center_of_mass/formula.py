@@ -81,6 +81,28 @@ def absorb_pixel(moments: Any, value: Any, x: Any, y: Any) -> Any:
 
 
 @inlined
+def of_prefixes(c: Any, cc: Any, ccc: Any, d: Any, dd: Any, f: Any) -> Any:
+    """The sums (Σp, Σp·a, Σp·a²) of a line of pixels about the one behind the last, distances counted backwards.
+
+    In each group of eight pixels d, the sum of the sums so far, weighs them 8, …, 1, and f, the sum of those, 36, …, 1.
+    Of the groups' sums c, d and f these are the sums, and `cc`, `ccc` and `dd` those of the sums so far again.
+    """
+    return c, _times(cc - c, 3) + d, _times(ccc + ccc - cc - cc - cc + c, 6) + _times(dd - d, 4) + f + f - d
+
+
+@inlined
+def _times(number: Any, power: Any) -> Any:
+    """An integer times 2 to this power."""
+    return number << like(number, power)
+
+
+@inlined
+def mirrored(moments: Any) -> Any:
+    """The moments with y the other way round."""
+    return moments[0], moments[1], -moments[2], moments[3], -moments[4], moments[5]
+
+
+@inlined
 def from_halves(moments: Any) -> Any:
     """The moments in pixels, if the distances a are in half pixels."""
     half = like(moments[0], 0.5)
