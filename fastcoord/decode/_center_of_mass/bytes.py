@@ -94,37 +94,43 @@ def _absorber(strip: Any, lanes: int) -> Any:
 _absorb_wide, _absorb_narrow = _absorber(_wide_strip, WIDE), _absorber(_narrow_strip, NARROW)
 
 
-@outlined
-def by_bytes(
-    place: Any,
-    start: int,
-    row_stride: int,
-    top: int,
-    bottom: int,
-    left: int,
-    right: int,
-    center_x: Any,
-    center_y: Any,
-    least: Any,
-) -> Any:
-    """The moments of pixels whose columns stand side by side; of a multiple of EIGHT rows."""
-    out_of_line()
-    is_clipped = least == like(least, 0)
-    moments = nothing(center_x - center_x)
-    tall = NEAR // (right - left) // EIGHT * EIGHT
-    tall = LEAST_TALL if tall < LEAST_TALL else TALLEST if tall > TALLEST else tall
-    for row in range(top, bottom, tall):
-        rows = tall if bottom - row > tall else bottom - row
-        y = convert(row + rows, center_y) - center_y
-        at = start + row * row_stride
-        ahead = at + left + AHEAD
-        for column in range(left, right, WIDE):
-            x = convert(column, center_x) - center_x
-            count = right - column
-            if count > NARROW:
-                found = _absorb_wide(place, at + column, row_stride, rows, count, ahead, is_clipped, x, y)
-            else:
-                found = _absorb_narrow(place, at + column, row_stride, rows, count, ahead, is_clipped, x, y)
-            moments = merge(moments, found)
-            ahead += rows * WIDE
-    return mirrored(turned(moments))
+def _by_bytes(is_clipped: bool) -> Any:
+    """How bytes are read whose columns stand side by side; `is_clipped`: negative ones count as 0."""
+
+    @outlined
+    def by_bytes(
+        place: Any,
+        start: int,
+        row_stride: int,
+        top: int,
+        bottom: int,
+        left: int,
+        right: int,
+        center_x: Any,
+        center_y: Any,
+    ) -> Any:
+        """The moments of a multiple of EIGHT rows."""
+        out_of_line()
+        moments = nothing(center_x - center_x)
+        tall = NEAR // (right - left) // EIGHT * EIGHT
+        tall = LEAST_TALL if tall < LEAST_TALL else TALLEST if tall > TALLEST else tall
+        for row in range(top, bottom, tall):
+            rows = tall if bottom - row > tall else bottom - row
+            y = convert(row + rows, center_y) - center_y
+            at = start + row * row_stride
+            ahead = at + left + AHEAD
+            for column in range(left, right, WIDE):
+                x = convert(column, center_x) - center_x
+                count = right - column
+                if count > NARROW:
+                    found = _absorb_wide(place, at + column, row_stride, rows, count, ahead, is_clipped, x, y)
+                else:
+                    found = _absorb_narrow(place, at + column, row_stride, rows, count, ahead, is_clipped, x, y)
+                moments = merge(moments, found)
+                ahead += rows * WIDE
+        return mirrored(turned(moments))
+
+    return by_bytes
+
+
+by_bytes, by_clipped_bytes = _by_bytes(False), _by_bytes(True)

@@ -20,7 +20,7 @@ from fastcoord._halves import loaded_type
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import convert, out_of_line
-from fastcoord.decode._center_of_mass.bytes import EIGHT, by_bytes
+from fastcoord.decode._center_of_mass.bytes import EIGHT, by_bytes, by_clipped_bytes
 from fastcoord.decode._center_of_mass.formula import (
     MOMENTS,
     about,
@@ -36,6 +36,7 @@ from fastcoord.decode._center_of_mass.region import (
     TALL,
     adjacent_largest,
     adjacent_rows,
+    by_clipped_columns,
     by_columns,
     scattered_largest,
     scattered_rows,
@@ -94,8 +95,8 @@ class Plan(NamedTuple):
     has_covariance: bool
 
 
-def _decoder(is_adjacent: bool, by_columns: Any, tall: int) -> Kernel:
-    """A kernel for maps whose columns are side by side or not, and so many rows of which `by_columns` reads at once."""
+def _decoder(is_adjacent: bool, by_columns: Any, by_clipped_columns: Any, tall: int) -> Kernel:
+    """A kernel for maps whose columns are side by side or not, so many rows of which the functions read at once."""
     by_rows = adjacent_rows if is_adjacent else scattered_rows
     largest = adjacent_largest if is_adjacent else scattered_largest
 
@@ -157,7 +158,10 @@ def _decoder(is_adjacent: bool, by_columns: Any, tall: int) -> Kernel:
             middle, moments = top, nothing(nil)
             if tall > 0:
                 middle = bottom - (bottom - top) % tall
-                moments = by_columns(place, first, row_stride, top, middle, left, right, x, y, plan.least)
+                if plan.least == nil:
+                    moments = by_clipped_columns(place, first, row_stride, top, middle, left, right, x, y)
+                else:
+                    moments = by_columns(place, first, row_stride, top, middle, left, right, x, y)
                 if not is_finite(moments):  # an infinity, a NaN that may not count, or more than float32 holds
                     middle, moments = top, nothing(nil)
             if middle < bottom:
@@ -271,8 +275,11 @@ def _decoder(is_adjacent: bool, by_columns: Any, tall: int) -> Kernel:
     return decode
 
 
-_FLOATS, _BYTES = _decoder(True, by_columns, TALL), _decoder(True, by_bytes, EIGHT)
-_OTHERS, _SCATTERED = _decoder(True, None, 0), _decoder(False, None, 0)
+_FLOATS, _BYTES = (
+    _decoder(True, by_columns, by_clipped_columns, TALL),
+    _decoder(True, by_bytes, by_clipped_bytes, EIGHT),
+)
+_OTHERS, _SCATTERED = _decoder(True, None, None, 0), _decoder(False, None, None, 0)
 _NONE, _DOUBLE = np.empty(0, np.float64), np.dtype(np.float64)
 
 
