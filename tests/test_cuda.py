@@ -42,8 +42,8 @@ _LARGER = {
     ),
     "decode.center_of_mass": (
         *("type float32, patches", "type uint8, patches", "type int8, dense", "type float64, sparse"),
-        *("size 1x4097 uint8, one_hot", "layout crop, wide", "mass of blobs in 64x48 float32"),
-        *("mass of blobs in 70x100 uint8", "mass of blobs and NaN, ignore, window"),
+        *("layout crop, wide", "mass of blobs in 64x48 float32", "mass of blobs in 70x100 uint8"),
+        "mass of blobs and NaN, ignore, window",
     ),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
@@ -61,7 +61,10 @@ IN_SIMULATOR = [
     pytest.param(operation, case, id=f"{operation}-{case}")
     for operation in OPERATIONS
     for case in operation.cases()
-    if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
+    if (case.is_small or case.name in _LARGER[operation.name])
+    and not case.is_half
+    # What it keeps of rounding takes the simulator three times as long: sizes and grids are left to the others
+    and not (operation.name == "decode.center_of_mass" and case.name.startswith(("size", "grid", "batch (2")))
 ]
 
 
