@@ -15,6 +15,7 @@ from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._center_of_mass import cuda as mass
 from fastcoord.decode._center_of_mass import gradient_cuda as slopes
 from fastcoord.decode._onehot import cuda as decode
+from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.network import cuda as network
@@ -45,26 +46,32 @@ _LARGER = {
         *("layout crop, wide", "mass of blobs in 64x48 float32", "mass of blobs in 70x100 uint8"),
         "mass of blobs and NaN, ignore, window",
     ),
+    "decode.soft_argmax": ("value gaussian (3, 64, 48), covariance=True, window=None", "layout crop, wide"),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
-DECODERS = {
+DECODERS = {  # the modules of the decoders
     "decode.onehot": decode,
     "decode.argmax": argmax,
     "decode.center_of_mass": mass,
-}  # the modules of the decoders
+    "decode.soft_argmax": soft,
+}
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
+# Those whose kernels are the slowest here go by turns: what a pixel is does not change their way through a map.
+_BY_TURNS = {"decode.center_of_mass", *(str(operation) for operation in OPERATIONS if operation.room == "CoordNet")}
 IN_SIMULATOR = [
-    pytest.param(operation, case, id=f"{operation}-{case}")
+    pytest.param(operation, case, kernels, id=f"{operation}-{case}-{kernels}")
     for operation in OPERATIONS
-    for case in operation.cases()
-    if (case.is_small or case.name in _LARGER[operation.name])
-    and not case.is_half
-    # What it keeps of rounding takes the simulator three times as long: sizes and grids are left to the others
-    and not (operation.name == "decode.center_of_mass" and case.name.startswith(("size", "grid", "batch (2")))
+    for number, case in enumerate(
+        case
+        for case in operation.cases()
+        if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
+    )
+    for kernels in ("warps", "blocks")
+    if str(operation) not in _BY_TURNS or number % 2 == (kernels == "blocks")
 ]
 
 
@@ -160,15 +167,14 @@ def check(operation, case):
 
 
 @in_simulator
-@pytest.mark.parametrize("kernels", ["warps", "blocks"])
-@pytest.mark.parametrize(("operation", "case"), IN_SIMULATOR)
+@pytest.mark.parametrize(("operation", "case", "kernels"), IN_SIMULATOR)
 def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, kernels):
+    monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
     if kernels == "blocks":
         for module in DECODERS.values():
             monkeypatch.setattr(module, "WARP_PIXELS", 0)
-            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
+            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
-        monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
 
@@ -373,6 +379,13 @@ def slope_types(dtype, working):
     return types.void(out, LAYOUT, pixels, LAYOUT, *counts, *limits, out, out, types.boolean, out, types.boolean)
 
 
+def soft_types(dtype):
+    number = types.float64 if dtype == "float64" else types.float32
+    counts, out = [types.int64] * 3, number[::1]
+    options = types.UniTuple(number, 2), *placement_types(out)
+    return types.void(from_dtype(np.dtype(dtype))[::1], LAYOUT, *counts, *options, out, out, out, WORDS)
+
+
 def encoder_types(dtype, points, *numbers):
     """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
@@ -424,6 +437,17 @@ KERNELS = [
     ("slopes uint8", slopes.writers[4], slope_types("uint8", "float32"), {"STG.E.128": 1}, False),
     ("slopes float32 strided", slopes.writers[1], slope_types("float32", "float32"), {}, False),
     ("slopes float64", slopes.writers[1], slope_types("float64", "float64"), {}, True),
+    *(
+        (f"soft_argmax {title}, {scope}", kernels[way][items], soft_types(dtype), wide, dtype == "float64")
+        for scope, kernels in (("warps", soft.all_by_warps), ("blocks", soft.all_by_blocks))
+        for title, dtype, items, way, wide in (
+            ("float32", "float32", 4, (False, False), {"LDG.E.128": 8}),
+            ("float32, covariance", "float32", 4, (True, False), {"LDG.E.128": 12}),
+            ("float32, window", "float32", 4, (True, True), {"LDG.E.128": 4}),
+            ("uint8", "uint8", 16, (False, False), {"LDG.E.128": 2}),
+            ("float64", "float64", 1, (False, False), {}),
+        )
+    ),
     *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")
         for name, kernels, numbers in (
@@ -490,7 +514,8 @@ import fastcoord as fc
 class Array:
     __cuda_array_interface__ = {}
 onto = {"shape": (3, 4)}
-for call, options in ((fc.decode.onehot, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
+calls = (fc.decode.soft_argmax, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)
+for call, options in calls:
     try:
         call(Array(), **options)
     except ImportError as error:
