@@ -60,6 +60,12 @@ FRACTIONS = (
     Fraction(0.95, "decode.argmax", ("D2", "D4", "D6"), ("float32",), RANDOM),
     Fraction(0.85, "decode.argmax", ("D1",), ("float32", "float16", "uint8"), RANDOM),
     Fraction(0.9, "decode.argmax", ("D2", "D4"), ("float16", "uint8"), RANDOM),
+    Fraction(0.9, "decode.center_of_mass", ("D2", "D4", "D6"), ("float32",), RANDOM),
+    Fraction(0.8, "decode.center_of_mass", ("D2", "D4"), ("uint8",), RANDOM),
+    Fraction(0.75, "decode.center_of_mass", ("D1",), ("float32",), RANDOM),
+    Fraction(0.5, "decode.center_of_mass", ("D1",), ("uint8",), RANDOM),
+    Fraction(0.75, "decode.soft_argmax", ("D2", "D4"), ("float32",), RANDOM),
+    Fraction(0.55, "decode.soft_argmax", ("D1",), ("float32",), RANDOM),
     *(
         Fraction(fraction, f"decode.argmax {refine}", labels, ("float32",), PEAKS)
         for refine, in_memory, in_cache in (

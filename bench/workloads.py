@@ -150,6 +150,17 @@ ARGMAX = (
     Workload("D1", content=NHWC),
 )
 QUICK_ARGMAX = ARGMAX[:3]
+MASSES = (
+    *(Workload(label, dtype, RANDOM) for dtype in ("float32", "uint8") for label in ("D1", "D2", "D4", "D6")),
+    Workload("D1", content=NHWC),
+)
+QUICK_MASSES = MASSES[:3]
+SOFT_ARGMAX = (
+    *(Workload(label, content=RANDOM) for label in (*_ARGMAX, "D6")),
+    *(Workload("D4", dtype, RANDOM) for dtype in ("float16", "uint8")),
+    Workload("D1", content=NHWC),
+)
+QUICK_SOFT_ARGMAX = SOFT_ARGMAX[:3]
 REFINE = tuple(Workload(label, content=PEAKS) for label in _ARGMAX)
 ENCODE = (
     *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),

@@ -266,6 +266,17 @@ def _fma(a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), lambda builder, *values: call(builder, name, values[0].type, *values)
 
 
+@inlined
+def two_sum(a: Any, b: Any) -> Any:
+    """The rounded sum, and what rounding took from it, exactly; NaN if the sum is infinite.
+
+    D. Knuth, The Art of Computer Programming, volume 2, 4.2.2, theorem B.
+    """
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
+
+
 def _operator(function: Any, sign: str = "", **methods: str) -> None:
     """Let a Python operator take two vectors of one type; `sign`: of a comparison; `methods`: the builder's by kind."""
 

@@ -20,13 +20,13 @@ from fastcoord._launch import (
     column_and_row,
     first_element,
     flat_memory,
-    from_first_lane,
     launch,
     layouts,
     load_four,
     load_sixteen,
     moved,
     warp_merge,
+    warp_share,
     words,
 )
 from fastcoord._vector import convert, like
@@ -211,7 +211,7 @@ def _refiner(visit: Any, has_blocks: bool, refine: str | None, compat: str | Non
             first = first_element(i, layout)
             state = merged_in(visit(images, first, layout, lane, lanes, unit))
             if lane < WARP:
-                greatest, position, several, has_nan = from_first_lane(state)
+                greatest, position, several, has_nan = warp_share(state)
                 is_found, is_spoilt = position != NOWHERE, has_nan != 0 and not skips
                 column, row = column_and_row(position, layout)
                 x, y, largest = convert(column, threshold), convert(row, threshold), convert(greatest, threshold)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._compile import inlined
-from fastcoord._launch import WARP, from_first_lane, warp_merge
+from fastcoord._launch import WARP, warp_merge, warp_share
 from fastcoord._vector import convert, like, log, maximum, minimum, select
 from fastcoord.decode._argmax import refinement
 from fastcoord.decode._argmax.refinement import (
@@ -144,7 +144,7 @@ def _quadratic(images: Any, first: Any, layout: Any, lane: Any, x: Any, y: Any, 
     column = lane % 5 - 2 if is_there else 0
     score = convert(images[_element(first, layout, x, y)], unit)
     number = convert(images[_element(first, layout, x + column, y + row)], unit)
-    least, has_nan = from_first_lane(_extremes_of_warp((number, 1 if number != number else 0)))
+    least, has_nan = warp_share(_extremes_of_warp((number, 1 if number != number else 0)))
     half = like(unit, MIDDLE)  # half of each, or a difference could overflow
     extent = score * half - least * half
     is_logarithmic = least > zero and is_usable(score)
@@ -159,7 +159,7 @@ def _quadratic(images: Any, first: Any, layout: Any, lane: Any, x: Any, y: Any, 
     i, j = convert(column, unit), convert(row, unit)
     two = like(unit, 2)
     sums = i * value, j * value, (i * i - two) * value, i * j * value, (j * j - two) * value, zero
-    columns, rows, columns_squared, mixed, rows_squared, _zero = from_first_lane(_sum_of_six(sums))
+    columns, rows, columns_squared, mixed, rows_squared, _zero = warp_share(_sum_of_six(sums))
     return step(*fitted(columns, rows, columns_squared, mixed, rows_squared))
 
 
@@ -214,7 +214,7 @@ def _dark(method: str, compat: str | None) -> Any:
             column += COLUMNS
         if is_udp:
             s3 = s4 = s7 = s8 = s10 = s11 = s0  # not needed, and no less than the others
-        return from_first_lane(_sum_of_thirteen((s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12)))
+        return warp_share(_sum_of_thirteen((s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12)))
 
     @inlined
     def greatest_blurred(images: Any, first: Any, layout: Any, lane: Any, window: Any, unit: Any) -> Any:
@@ -236,7 +236,7 @@ def _dark(method: str, compat: str | None) -> Any:
                 row += 1
             greatest = maximum(total, greatest)
             at += WARP
-        return from_first_lane(_greatest_of_warp((greatest,)))[0]
+        return warp_share(_greatest_of_warp((greatest,)))[0]
 
     @inlined
     def level(value: Any, share: Any) -> Any:
@@ -315,7 +315,7 @@ def _moments(images: Any, first: Any, layout: Any, lane: Any, x: Any, y: Any, wi
         s4 += b * times
         s5 += c * once
         column += COLUMNS
-    sums = from_first_lane(_sum_of_six((s0, s1, s2, s3, s4, s5)))
+    sums = warp_share(_sum_of_six((s0, s1, s2, s3, s4, s5)))
     return sums, across == window.radius and down == window.radius
 
 
