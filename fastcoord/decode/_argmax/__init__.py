@@ -107,7 +107,7 @@ def argmax(
     Estimation, CVPR 2020, section 3.2; "dark_udp": Huang et al., The Devil is in the Details, CVPR 2020. Both blur the
     whole heatmap and scale it; the scale cancels, and the window is enough.
 
-    In blurs and for "gaussian", pixels that are NaN (and ignored) or infinite count as 0; "quadratic" is FLAT there. On
+    Where a pixel of the window is NaN (and ignored) or infinite there is no step, and all but "quarter" are FLAT. On
     the CPU windows are computed in float64, whatever the type of the heatmaps.
 
     Examples

@@ -11,7 +11,7 @@ from numba import cuda
 
 from fastcoord._compile import inlined
 from fastcoord._launch import WARP, warp_merge, warp_share
-from fastcoord._vector import convert, like, log, maximum, minimum, select
+from fastcoord._vector import convert, like, log, maximum, minimum
 from fastcoord.decode._argmax import refinement
 from fastcoord.decode._argmax.refinement import (
     BORDER,
@@ -67,9 +67,7 @@ def _element(first: Any, layout: Any, x: Any, y: Any) -> Any:
 
 @inlined
 def _number(images: Any, first: Any, layout: Any, x: Any, y: Any, unit: Any) -> Any:
-    """A pixel; 0 for one that is NaN or infinite."""
-    number = convert(images[_element(first, layout, x, y)], unit)
-    return select(number - number == like(unit, 0), number, like(unit, 0))
+    return convert(images[_element(first, layout, x, y)], unit)
 
 
 @inlined
@@ -255,8 +253,13 @@ def _dark(method: str, compat: str | None) -> Any:
             return zero, zero, BORDER
         score = convert(images[_element(first, layout, x, y)], unit)
         if not is_compatible and not is_usable(score):
-            return zero, zero, bits | FLAT
+            return zero, zero, bits | (FLAT if room >= stencil else 0)
         s = blurred(images, first, layout, lane, x, y, window, unit)
+        spoilt = ((s[0] - s[0]) + (s[1] - s[1])) + ((s[2] - s[2]) + (s[3] - s[3])) + ((s[4] - s[4]) + (s[5] - s[5]))
+        spoilt += ((s[6] - s[6]) + (s[7] - s[7])) + ((s[8] - s[8]) + (s[9] - s[9])) + (s[10] - s[10])
+        spoilt += (s[11] - s[11]) + (s[12] - s[12])
+        if spoilt != zero:  # of a pixel that is NaN or infinite something is in each sum
+            return zero, zero, bits | (FLAT if room >= stencil else 0)
         if is_compatible:
             # What mmpose multiplies by, at least 1, cancels but where a pixel is limited
             floor = like(unit, UDP_FLOOR if is_udp else FLOOR)
