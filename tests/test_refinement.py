@@ -85,7 +85,7 @@ _WINDOWS = {"dark": "blur", "dark_udp": "blur", "gaussian": "sigma"}
 @small
 @pytest.mark.parametrize("refine", _WINDOWS)
 def test_windows_of_any_size(refine):
-    for size in (1, 3, 5, 17, 35) if _WINDOWS[refine] == "blur" else (0.1, 0.6, 1.0, 3, 5.5, 12):
+    for size in (1, 3, 5, 17, 35, 201) if _WINDOWS[refine] == "blur" else (0.1, 0.6, 1.0, 3, 5.5, 12, 1e5):
         agrees(noisy(3, (40, 37), seed=3), refine=refine, **{_WINDOWS[refine]: size})
 
 

@@ -1,5 +1,6 @@
 """`decode.argmax`: the largest pixel."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -149,10 +150,17 @@ def argmax(
         return cuda.argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
-        given: Any = () if refine is compat is None else tuple(window_of(refine, int(blur), width, compat, maps.height))
+        given: Any = ()
+        if refine is not None or compat is not None:
+            given = _window(refine, int(blur), width, compat, maps.height, maps.width)
         cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status, refine, compat, given)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode)
+
+
+@functools.lru_cache(maxsize=64)  # taps take longer to make than a map to decode
+def _window(*options: Any) -> tuple[Any, ...]:
+    return tuple(window_of(*options))
 
 
 def _number(name: str, value: Any) -> float:

@@ -40,9 +40,14 @@ FIT = STENCIL["quadratic"]
 
 
 @functools.lru_cache(maxsize=64)
-def taps_on_device(_device: str, refine: str, blur: int, sigma: float, compat: str | None, dtype: Any) -> Any:
-    """The taps of `refinement.window_of` on the current device, which `_device` names; copied once."""
-    return cuda.to_device(refinement.window_of(refine, blur, sigma, compat, 0).taps.astype(dtype))
+def window_on_device(_device: str, dtype: Any, *options: Any) -> Any:
+    """The `refinement.window_of` these options, in `dtype` and on the current device, which `_device` names; made once.
+
+    Without its height, which is the layout's.
+    """
+    window = refinement.window_of(*options)
+    taps = cuda.to_device(window.taps.astype(dtype))
+    return taps, window.radius, window.centre, window.size, dtype(window.variance), dtype(window.missing)
 
 
 def refiner(refine: str, compat: str | None) -> Any:
