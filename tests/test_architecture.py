@@ -59,6 +59,7 @@ _ALLOWED = {
             "fastcoord._compile",
             "fastcoord._vector",
             "fastcoord._exponential",
+            "fastcoord._reciprocal",
             "fastcoord._points",
             "fastcoord._placement",
             "fastcoord.results",
