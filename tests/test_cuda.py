@@ -23,7 +23,6 @@ from tests.contract import decoders, encoders
 from tests.operations import OPERATIONS, members
 
 in_simulator = pytest.mark.simulator
-on_gpu = pytest.mark.gpu
 needs_compiler = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="the simulator replaces the compiler")
 
 DECODE, ENCODE = (next(o for o in OPERATIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
@@ -412,49 +411,6 @@ def test_kernels_compile_to_what_they_should(capsys):
         assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
         assert not any(opcode.startswith("CALL") for opcode in code.opcodes), name
         assert code.registers <= 64, name  # 32 warps on a multiprocessor
-
-
-# On a GPU
-
-
-@on_gpu
-@pytest.mark.parametrize("kernels", ["warps", "blocks", "warps or blocks"])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
-def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
-    if kernels != "warps or blocks":
-        for module in DECODERS.values():
-            monkeypatch.setattr(module, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
-        monkeypatch.setattr(network, "BAND", 1 << 31 if kernels == "warps" else 1 << 10)
-    for case in operation.cases():
-        if case.is_half:
-            continue
-        try:
-            check(operation, case)
-        except Exception as error:
-            error.add_note(f"in the case {case}")
-            raise
-
-
-@on_gpu
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int32", "int64", "float32", "float64"])
-def test_torch_tensors_on_a_gpu(dtype):
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("needs a PyTorch with CUDA")
-    images = cases.one_hot((3, 6, 40, 50), dtype)
-    tensor = torch.as_tensor(images, device="cuda")
-    with torch.cuda.stream(torch.cuda.Stream()):
-        decoded = fc.decode.onehot(tensor)
-        again = fc.encode.onehot(decoded.xy, shape=(40, 50), dtype=tensor.dtype)
-        from_nhwc = fc.decode.onehot(tensor.movedim(1, -1).contiguous(), axes=(1, 2))
-        torch.cuda.current_stream().synchronize()
-    assert decoded.xy.device == again.device == tensor.device
-    assert torch.equal(again, tensor)
-    assert torch.equal(from_nhwc.xy, decoded.xy)
-    with pytest.raises(TypeError, match=r"requires grad: take its \.detach\(\)"):
-        fc.decode.onehot(torch.zeros(3, 4, device="cuda", requires_grad=True))
-    host = Decoded(*(None if member is None else member.cpu().numpy() for member in decoded))
-    assert_agrees(DECODE, host, (images,), {})
 
 
 # Without a GPU, and without numba-cuda
