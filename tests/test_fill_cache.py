@@ -53,6 +53,7 @@ for maps in (1, 200):
         for draw in (fc.encode.onehot, fc.encode.box):
             draw(xy, shape=(70, 90), dtype="uint8")
             draw(xy, shape=(70, 90), dtype="uint8", return_weight=True)
+            draw(xy, shape=(70, 90), dtype="uint8", grid=fc.grid.strides(1))
             draw(xy, shape=(70, 90), dtype="uint8", out=images)
             draw(xy, shape=(70, 90), dtype=bool)
             xy.flags.writeable = False
