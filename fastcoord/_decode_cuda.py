@@ -34,20 +34,27 @@ class Share(NamedTuple):
         """How many blocks so many maps take."""
         return -(-maps * WARP // self.threads) if self.form == "warps" else maps * self.parts
 
+    @property
+    def mergers(self) -> int:
+        """Threads of a block that merges what the blocks of a map keep."""
+        return min(-(-self.parts // WARP) * WARP, THREADS)
 
-def share(maps: int, groups: int) -> Share:
+
+def share(maps: int, groups: int, parts: int = 0, may_part: bool = True) -> Share:
     """How the lanes are shared among so many maps, of so many groups of 16 bytes (or pixels read one by one) each.
+
+    `parts`: so many blocks read a map that several blocks read; 0: as many as keep the GPU busy.
 
     A map has a warp where there are enough maps to keep all lanes busy: to merge the states of a warp is cheapest. It
     has a block that reads it in few steps where there are not, and several if it is large.
     """
     if groups <= WARP_GROUPS and maps * WARP >= LANES:
         return Share("warps", THREADS, 1, WARP)
-    if groups <= BLOCK_GROUPS or maps * THREADS >= LANES:
+    if groups <= BLOCK_GROUPS or maps * THREADS >= LANES or parts == 1 or not may_part:
         steps = max(-(-groups // (AHEAD * THREADS)), 1)
         threads = min(-(-groups // (AHEAD * steps * WARP)) * WARP, THREADS) if steps < 8 else THREADS
         return Share("blocks", threads, 1, threads)
-    parts = max(min(-(-2 * LANES // (maps * THREADS)), -(-groups // (AHEAD * THREADS))), 2)
+    parts = parts or max(min(-(-2 * LANES // (maps * THREADS)), -(-groups // (AHEAD * THREADS))), 2)
     return Share("parts", THREADS, parts, parts * THREADS)
 
 

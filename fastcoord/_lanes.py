@@ -35,11 +35,13 @@ __all__ = [
     "GROUP",
     "WARP",
     "block_merge",
+    "block_share",
     "column_and_row",
     "first_element",
     "greater",
     "keep",
     "kept_merge",
+    "kept_state",
     "load_eight",
     "load_four",
     "load_sixteen",
@@ -48,6 +50,7 @@ __all__ = [
     "next_pixel",
     "store_four",
     "warp_merge",
+    "warp_share",
 ]
 
 WARP = 32
@@ -60,7 +63,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _overload = functools.partial(overload, strict=False)  # strict also compares annotations, which a lambda lacks
 _device_function: Callable[[Function], Function] = cuda.jit(device=True)
 
-_SHFL_DOWN, _LAST_LANE = 2, 31  # mode and clamp of llvm.nvvm.shfl.sync.i32: the lane `delta` above, in the whole warp
+# Modes of llvm.nvvm.shfl.sync.i32: a lane by its number, or the lane so far above; and its clamp, for the whole warp
+_SHFL_LANE, _SHFL_DOWN, _LAST_LANE = 0, 2, 31
 _SHARED_MEMORY = 3  # NVVM's address space
 
 
@@ -255,28 +259,45 @@ def _from_lane_above(state: tuple[Any, ...], delta: int) -> tuple[Any, ...]:
     return tuple(cuda.shfl_down_sync(FULL_WARP, member, delta) for member in state)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _shuffle_members(typing_context: Any, state: Any, delta: Any) -> Any:
-    parts = [
-        shfl_sync_intrinsic(typing_context, types.int32, _SHFL_DOWN, member, types.int32, _LAST_LANE)
-        for member in state
-    ]
+def _from_lane(state: tuple[Any, ...], lane: int) -> tuple[Any, ...]:
+    """The state that this lane holds."""
+    return tuple(cuda.shfl_sync(FULL_WARP, member, lane) for member in state)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        members = cgutils.unpack_tuple(builder, arguments[0])
-        mask = ir.Constant(ir.IntType(32), FULL_WARP)
-        shuffled = [
-            shuffle(context, builder, member_signature, (mask, member, arguments[1]))
-            for (member_signature, shuffle), member in zip(parts, members, strict=True)
+
+def _member_shuffle(mode: int) -> Any:
+    """The intrinsic that shuffles each member of a state."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def shuffle_members(typing_context: Any, state: Any, argument: Any) -> Any:
+        parts = [
+            shfl_sync_intrinsic(typing_context, types.int32, mode, member, types.int32, _LAST_LANE) for member in state
         ]
-        return context.make_tuple(builder, signature.return_type, shuffled)
 
-    return state(state, types.int32), generate
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            members = cgutils.unpack_tuple(builder, arguments[0])
+            mask = ir.Constant(ir.IntType(32), FULL_WARP)
+            shuffled = [
+                shuffle(context, builder, member_signature, (mask, member, arguments[1]))
+                for (member_signature, shuffle), member in zip(parts, members, strict=True)
+            ]
+            return context.make_tuple(builder, signature.return_type, shuffled)
+
+        return state(state, types.int32), generate
+
+    return shuffle_members
+
+
+_shuffle_down, _shuffle_from = _member_shuffle(_SHFL_DOWN), _member_shuffle(_SHFL_LANE)
 
 
 @_overload(_from_lane_above)  # type: ignore[untyped-decorator]
 def _compiled_from_lane_above(state: Any, delta: Any) -> Any:
-    return lambda state, delta: _shuffle_members(state, delta)
+    return lambda state, delta: _shuffle_down(state, delta)
+
+
+@_overload(_from_lane)  # type: ignore[untyped-decorator]
+def _compiled_from_lane(state: Any, lane: Any) -> Any:
+    return lambda state, lane: _shuffle_from(state, lane)
 
 
 def _shared_states(state: tuple[Any, ...]) -> Any:
@@ -295,6 +316,7 @@ def _allocate_states(typing_context: Any, state: Any) -> Any:
         name = f"fastcoord_states_{next(_shared_states_number)}"
         memory = cgutils.add_global_variable(builder.module, ir.ArrayType(item, WARP), name, _SHARED_MEMORY)
         memory.initializer = ir.Constant(memory.value_type, ir.Undefined)
+        memory.linkage = "linkonce_odr"  # two functions with states of this type bring one definition each
         return builder.addrspacecast(memory, item.as_pointer(), "generic")
 
     return types.CPointer(state)(state), generate
@@ -355,7 +377,8 @@ def block_merge(merge: Merge) -> Callable[[Any], Any]:
             states[warp] = state
         cuda.syncthreads()  # until then the warps' states are not all written
         if warp == 0:
-            state = states[min(lane, warps - 1)]
+            if lane < warps:
+                state = states[lane]
             delta = 1
             while delta < warps:
                 other = _from_lane_above(state, delta)
@@ -365,6 +388,26 @@ def block_merge(merge: Merge) -> Callable[[Any], Any]:
         return state
 
     return merged
+
+
+@_device_function
+def warp_share(state: Any) -> Any:
+    """The state that lane 0 holds, in all lanes of the warp, which call this together."""
+    return _from_lane(state, 0)
+
+
+@_device_function
+def block_share(state: Any) -> Any:
+    """The state that thread 0 holds, in all threads of the block, which call this together.
+
+    It must not be called again with a state of this type before all threads have read the first one: a `block_merge`
+    between the two sees to that. The memory is that of a `block_merge` of such states, which are read by then.
+    """
+    states = _shared_states(state)
+    if cuda.threadIdx.x == 0:
+        states[0] = state
+    cuda.syncthreads()  # until then it is not written
+    return states[0]
 
 
 # States that the blocks of a map leave for a second launch, which merges them: 8 bytes for each member.
@@ -380,7 +423,7 @@ def keep(kept: Any, number: int, state: tuple[Any, ...], like: tuple[Any, ...]) 
         kept[at : at + KEPT].view(np.float64 if is_float else np.int64)[0] = member
 
 
-def _kept(kept: Any, number: int, like: tuple[Any, ...]) -> tuple[Any, ...]:
+def kept_state(kept: Any, number: int, like: tuple[Any, ...]) -> tuple[Any, ...]:
     """The state that was written."""
     members = []
     for place, member in enumerate(like):
@@ -429,28 +472,28 @@ def _compiled_keep(kept: Any, number: Any, state: Any, like: Any) -> Any:
     return lambda kept, number, state, like: _store_members(kept, number, state, like)
 
 
-@_overload(_kept)  # type: ignore[untyped-decorator]
+@_overload(kept_state)  # type: ignore[untyped-decorator]
 def _compiled_kept(kept: Any, number: Any, like: Any) -> Any:
     return lambda kept, number, like: _load_members(kept, number, like)
 
 
 def kept_merge(merge: Merge) -> Callable[[Any, int, int, Any], Any]:
-    """A device function `merged(kept, first, count, nothing)`: what `count` kept states merge to, in lane 0 of a warp.
+    """A device function `merged(kept, first, count, nothing)`: what `count` kept states merge to, in thread 0.
 
-    `nothing` is the state before any pixel, of the types of what was kept. As `warp_merge`, and in the order in which
-    they are kept.
+    `nothing` is the state before any pixel, of the types of what was kept. As `block_merge`, by all threads of a block
+    together, and in the order in which they are kept.
     """
-    within_warp = warp_merge(merge)
+    within_block = block_merge(merge)
 
     @_device_function
     def merged(kept: Any, first: int, count: int, nothing: Any) -> Any:
-        share = (count + WARP - 1) // WARP
-        number: Any = np.int64(cuda.laneid) * share
+        share = (count + cuda.blockDim.x - 1) // cuda.blockDim.x
+        number: Any = np.int64(cuda.threadIdx.x) * share
         end = min(number + share, count)
         state = nothing
         while number < end:
-            state = merge(state, _kept(kept, first + number, nothing))
+            state = merge(state, kept_state(kept, first + number, nothing))
             number += 1
-        return within_warp(state)
+        return within_block(state)
 
     return merged

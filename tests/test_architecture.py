@@ -55,9 +55,18 @@ _ALLOWED = {
     "reference.py": ("numpy",),
     "formula.py": (
         *("numpy", "typing", "collections.abc"),
-        *("fastcoord._compile", "fastcoord._vector", "fastcoord._points", "fastcoord._placement", "fastcoord.results"),
+        *(
+            "fastcoord._compile",
+            "fastcoord._vector",
+            "fastcoord._exponential",
+            "fastcoord._reciprocal",
+            "fastcoord._points",
+            "fastcoord._placement",
+            "fastcoord.results",
+        ),
     ),
 }
+_ALLOWED["refinement.py"] = _ALLOWED["formula.py"]
 _FORBIDDEN = {"cpu.py": ("math", "cmath"), "cuda.py": ("math", "cmath")}
 
 

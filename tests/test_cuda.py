@@ -16,6 +16,7 @@ from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._center_of_mass import cuda as mass
 from fastcoord.decode._center_of_mass import gradient_cuda as slopes
 from fastcoord.decode._onehot import cuda as decode
+from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.network import cuda as network
@@ -43,19 +44,21 @@ _LARGER = {
     ),
     "decode.center_of_mass": (
         *("type float32, patches", "type uint8, patches", "type int8, dense", "type float64, sparse"),
-        *("size 1x4097 uint8, one_hot", "layout crop, wide", "mass of blobs in 64x48 float32"),
-        *("mass of blobs in 70x100 uint8", "mass of blobs and NaN, ignore, window"),
+        *("layout crop, wide", "mass of blobs in 64x48 float32", "mass of blobs in 70x100 uint8"),
+        "mass of blobs and NaN, ignore, window",
     ),
+    "decode.soft_argmax": ("value gaussian (3, 64, 48), covariance=True, window=None", "layout crop, wide"),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
-DECODERS = {
+DECODERS = {  # the modules of the decoders
     "decode.onehot": decode,
     "decode.argmax": argmax,
     "decode.center_of_mass": mass,
-}  # the modules of the decoders
+    "decode.soft_argmax": soft,
+}
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
 MOST = 1 << 31
@@ -70,6 +73,7 @@ def choose(monkeypatch, form):
     for name, value in FORMS[form].items():
         monkeypatch.setattr(_decode_cuda, name, value)
     monkeypatch.setattr(mass, "WARP_PIXELS", MOST if form == "warps" else 0)
+    monkeypatch.setattr(soft, "PART", 64)
 
 
 def has_turn(operation, number, form):
@@ -78,8 +82,9 @@ def has_turn(operation, number, form):
     Networks, whose kernels are the slowest here, go by turns: what a pixel is does not change their way through a map.
     """
     if form == "parts":
-        return operation.name in ("decode.onehot", "decode.argmax") and number % 4 == 0
-    return operation.room != "CoordNet" or number % 2 == (form == "blocks")
+        return operation.name in ("decode.onehot", "decode.argmax", "decode.soft_argmax") and number % 4 == 0
+    is_slow = operation.room == "CoordNet" or str(operation) == "decode.center_of_mass"
+    return not is_slow or number % 2 == (form == "blocks")
 
 
 IN_SIMULATOR = [
@@ -246,9 +251,10 @@ def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
     module, call = DECODERS[decoder.name], lambda: decoder.function(Foreign(array))
     if decoder.name == "decode.argmax" and array.flags.c_contiguous and array.nbytes >= 32:  # has groups of any type
         items = 16 // array.itemsize
-    for form in FORMS if hasattr(module, "kernels") else ("warps", "blocks"):
+    for form in FORMS if module in (decode, argmax) else ("warps", "blocks"):
         choose(monkeypatch, form)
-        kernels = module.kernels[form] if hasattr(module, "kernels") else getattr(module, f"by_{form}")
+        kernels = getattr(module, f"by_{form}") if module is mass else module.kernels[form]
+        kernels = kernels[False, False] if module is soft else kernels
         assert kernels_of(monkeypatch, module, call)[0] == kernels[items]
 
 
@@ -425,6 +431,13 @@ def slope_types(dtype, working):
     return types.void(out, LAYOUT, pixels, LAYOUT, *counts, *limits, out, out, types.boolean, out, types.boolean)
 
 
+def soft_types(dtype):
+    number = types.float64 if dtype == "float64" else types.float32
+    counts, out = [types.int64] * 3, types.CPointer(number)
+    options = types.UniTuple(number, 2), *placement_types(out)
+    return types.void(types.CPointer(from_dtype(np.dtype(dtype))), LAYOUT, *counts, *options, out, out, out, WORDS)
+
+
 def encoder_types(dtype, points, *numbers):
     """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
@@ -489,6 +502,17 @@ KERNELS = [
     ("slopes float32 strided", slopes.writers[1], slope_types("float32", "float32"), {}, False),
     ("slopes float64", slopes.writers[1], slope_types("float64", "float64"), {}, True),
     *(
+        (f"soft_argmax {title}, {scope}", kernels[way][items], soft_types(dtype), wide, dtype == "float64")
+        for scope, kernels in soft.kernels.items()
+        for title, dtype, items, way, wide in (
+            ("float32", "float32", 4, (False, False), {"LDG.E.128": 8}),
+            ("float32, covariance", "float32", 4, (True, False), {"LDG.E.128": 12}),
+            ("float32, window", "float32", 4, (True, True), {}),
+            ("uint8", "uint8", 16, (False, False), {"LDG.E.128": 5}),
+            ("float64", "float64", 1, (False, False), {}),
+        )
+    ),
+    *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")
         for name, kernels, numbers in (
             ("onehot", onehot.encoders, ()),
@@ -509,10 +533,16 @@ _KEPT = types.CPointer(types.uint8)
 _WRITTEN = (*placement_types(FLOATS), FLOATS, FLOATS, WORDS)
 _PARTS = {
     "decode, parts": (decode.kernels["parts"][4], FLOATS, WORDS, LAYOUT, *_COUNTS, _F4, _KEPT),
-    "decode, merge": (decode.merge_parts, _KEPT, LAYOUT, *_COUNTS, types.int64, _F4, *_WRITTEN),
+    "decode, merge": (decode.merge_parts, _KEPT, LAYOUT, *_COUNTS, _F4, *_WRITTEN),
+    "soft_argmax, parts": (
+        *(soft.part_decoders[True][4], FLOATS, LAYOUT, *_COUNTS, types.int64, types.UniTuple(_F4, 2), _KEPT),
+    ),
+    "soft_argmax, merge": (
+        *(soft.part_mergers[True], _KEPT, *_COUNTS, types.UniTuple(_F4, 2), *_WRITTEN[:-1], FLOATS, WORDS),
+    ),
     "argmax, parts": (argmax.kernels["parts"][4], FLOATS, LAYOUT, *_COUNTS, _F4, _KEPT),
     "argmax, merge": (
-        *(argmax.kernels["merge"][4], FLOATS, LAYOUT, *_COUNTS, types.int64, _KEPT, _F4, types.boolean, _F4),
+        *(argmax.kernels["merge"][4], FLOATS, LAYOUT, *_COUNTS, _KEPT, _F4, types.boolean, _F4),
         *_WRITTEN,
     ),
 }
@@ -572,7 +602,8 @@ import fastcoord as fc
 class Array:
     __cuda_array_interface__ = {}
 onto = {"shape": (3, 4)}
-for call, options in ((fc.decode.onehot, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)):
+calls = (fc.decode.soft_argmax, {}), (fc.decode.argmax, {}), (fc.encode.onehot, onto), (fc.encode.box, onto)
+for call, options in calls:
     try:
         call(Array(), **options)
     except ImportError as error:

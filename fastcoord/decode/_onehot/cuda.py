@@ -251,7 +251,6 @@ def merge_parts(
     kept: Any,
     layout: Any,
     first_map: int,
-    maps: int,
     parts: int,
     unit: Any,
     numbers: Any,
@@ -261,13 +260,11 @@ def merge_parts(
     score: Any,
     status: Any,
 ) -> None:
-    """A warp merges the kept states of a map."""
-    i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
-    if i < maps:
-        at = first_map + i
-        found = _merged_parts(kept, at * parts, parts, _nothing(unit))
-        if cuda.threadIdx.x % WARP == 0:
-            _answer(found, layout, at, unit, numbers, each, has_each, xy, score, status)
+    """A block merges the kept states of a map."""
+    at: Any = np.int64(first_map + cuda.blockIdx.x)
+    found = _merged_parts(kept, at * parts, parts, _nothing(unit))
+    if cuda.threadIdx.x == 0:
+        _answer(found, layout, at, unit, numbers, each, has_each, xy, score, status)
 
 
 _VISITS = {
@@ -310,4 +307,4 @@ def _launch(read: Maps, images: Any, placement: Any, written: Any) -> None:
             launch(decode, blocks, shared.threads, images, *of_map, read.count, *rest)
             continue
         launch(decode, blocks, shared.threads, images, *of_map, shared.parts, unit, kept)
-        launch(merge_parts, read.count, WARP, images, kept, layout, first, read.count, shared.parts, *rest)
+        launch(merge_parts, read.count, shared.mergers, images, kept, layout, first, shared.parts, *rest)
