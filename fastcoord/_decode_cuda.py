@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
+from fastcoord._compile import inlined
 from fastcoord._lanes import KEPT, WARP
-from fastcoord._launch import described, device_of, flat_memory, made_or_given, require_cuda, require_int32
+from fastcoord._launch import Layout, described, device_of, flat_memory, made_or_given, require_cuda, require_int32
 from fastcoord._placement_cuda import placed, placement
 from fastcoord._recorded import recall
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
 
-__all__ = ["AHEAD", "Share", "decoded", "placed", "share", "states"]
+__all__ = ["AHEAD", "Share", "decoded", "placed", "rows_in_part", "rows_of", "share", "states"]
 
 AHEAD = 4  # groups of 16 bytes that a lane loads before it looks at them
 THREADS = 256  # in a block, at most
@@ -56,6 +57,32 @@ def share(maps: int, groups: int, parts: int = 0, may_part: bool = True) -> Shar
         return Share("blocks", threads, 1, threads)
     parts = parts or max(min(-(-2 * LANES // (maps * THREADS)), -(-groups // (AHEAD * THREADS))), 2)
     return Share("parts", THREADS, parts, parts * THREADS)
+
+
+PART = 1 << 13  # pixels, about, that a block reads where each reads some rows of a map
+
+
+def rows_in_part(width: int) -> int:
+    """How many rows of so many pixels a block reads where each reads some rows of a map."""
+    return max(PART // width, 1)
+
+
+@inlined
+def rows_of(layout: Any, rows: Any) -> Any:
+    """The layout of so many rows of a map, which are visited as the map is."""
+    return Layout(
+        layout.start,
+        layout.outer_stride,
+        layout.inner_count,
+        layout.inner_stride,
+        layout.row_stride,
+        layout.column_stride,
+        rows,
+        layout.columns,
+        layout.before,
+        layout.columns_on,
+        layout.rows_on,
+    )
 
 
 def states(array: Any, count: int, members: int) -> Any:

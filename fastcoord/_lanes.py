@@ -487,7 +487,7 @@ def kept_merge(merge: Merge) -> Callable[[Any, int, int, Any], Any]:
 
     @_device_function
     def merged(kept: Any, first: int, count: int, nothing: Any) -> Any:
-        share = (count + cuda.blockDim.x - 1) // cuda.blockDim.x
+        share: Any = np.int64(np.uint32(count + cuda.blockDim.x - 1) // np.uint32(cuda.blockDim.x))
         number: Any = np.int64(cuda.threadIdx.x) * share
         end = min(number + share, count)
         state = nothing

@@ -65,15 +65,14 @@ MOST = 1 << 31
 FORMS = {  # of `_decode_cuda.share`, and what brings a decoder to choose each for any map
     "warps": {"WARP_GROUPS": MOST, "LANES": 0},
     "blocks": {"WARP_GROUPS": -1, "BLOCK_GROUPS": MOST},
-    "parts": {"WARP_GROUPS": -1, "BLOCK_GROUPS": -1, "LANES": MOST},
+    "parts": {"WARP_GROUPS": -1, "BLOCK_GROUPS": -1, "LANES": 1 << 13},
 }
 
 
 def choose(monkeypatch, form):
     for name, value in FORMS[form].items():
         monkeypatch.setattr(_decode_cuda, name, value)
-    monkeypatch.setattr(mass, "WARP_PIXELS", MOST if form == "warps" else 0)
-    monkeypatch.setattr(soft, "PART", 64)
+    monkeypatch.setattr(_decode_cuda, "PART", 1 << 9)
 
 
 def has_turn(operation, number, form):
@@ -82,7 +81,7 @@ def has_turn(operation, number, form):
     Networks, whose kernels are the slowest here, go by turns: what a pixel is does not change their way through a map.
     """
     if form == "parts":
-        return operation.name in ("decode.onehot", "decode.argmax", "decode.soft_argmax") and number % 4 == 0
+        return operation.room == "decode" and number % 10 == 0
     is_slow = operation.room == "CoordNet" or str(operation) == "decode.center_of_mass"
     return not is_slow or number % 2 == (form == "blocks")
 
@@ -217,7 +216,6 @@ def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, fo
     monkeypatch.setattr(network, "THREADS", 2 * _lanes.WARP)  # 256 cost the simulator seconds
     if form != "warps":
         monkeypatch.setattr(_decode_cuda, "THREADS", 2 * _lanes.WARP)
-        monkeypatch.setattr(mass, "THREADS", 2 * _lanes.WARP)
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
@@ -253,8 +251,7 @@ def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
         items = 16 // array.itemsize
     for form in FORMS if module in (decode, argmax) else ("warps", "blocks"):
         choose(monkeypatch, form)
-        kernels = getattr(module, f"by_{form}") if module is mass else module.kernels[form]
-        kernels = kernels[False, False] if module is soft else kernels
+        kernels = module.kernels[form][False, False] if module is soft else module.kernels[form]
         assert kernels_of(monkeypatch, module, call)[0] == kernels[items]
 
 
@@ -488,7 +485,8 @@ KERNELS = [
     ),
     *(
         (f"mass {title}, {scope}", kernels[items], mass_types(dtype, *numbers), wide, numbers[0] == "float64")
-        for scope, kernels in (("warps", mass.by_warps), ("blocks", mass.by_blocks))
+        for scope, kernels in mass.kernels.items()
+        if scope != "parts"
         for title, dtype, items, numbers, wide in (
             ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 4}),
             ("uint8", "uint8", 16, ("float32", "int32"), {"LDG.E.128": 1}),
@@ -539,6 +537,13 @@ _PARTS = {
     ),
     "soft_argmax, merge": (
         *(soft.part_mergers[True], _KEPT, *_COUNTS, types.UniTuple(_F4, 2), *_WRITTEN[:-1], FLOATS, WORDS),
+    ),
+    "mass, parts": (
+        *(mass.kernels["parts"][4], FLOATS, LAYOUT, *_COUNTS, types.int64, _F4, _F4, _F4, types.boolean, _KEPT),
+    ),
+    "mass, merge": (
+        *(mass.merge_parts, _KEPT, *_COUNTS, *_COUNTS, _F4, *_WRITTEN[:3], types.boolean),
+        *(FLOATS, FLOATS, FLOATS, WORDS, FLOATS, types.boolean),
     ),
     "argmax, parts": (argmax.kernels["parts"][4], FLOATS, LAYOUT, *_COUNTS, _F4, _KEPT),
     "argmax, merge": (

@@ -27,11 +27,12 @@ from fastcoord._launch import (
 )
 from fastcoord._placement_cuda import placement
 from fastcoord._vector import convert, like
-from fastcoord.decode._center_of_mass.cuda import FACTS, THREADS, launch_decoders
+from fastcoord.decode._center_of_mass.cuda import FACTS, launch_decoders
 from fastcoord.decode._center_of_mass.formula import counts, limits, number_type, slope, slopes
 from fastcoord.grid import numbers_for, require_grid
 
 TILE = 1 << 12  # pixels that one warp writes; not measured
+THREADS = 256  # in a block
 
 
 @inlined

@@ -13,7 +13,7 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded, share, states
+from fastcoord._decode_cuda import decoded, rows_in_part, rows_of, share, states
 from fastcoord._exponential import rate
 from fastcoord._lanes import (
     GROUP,
@@ -57,7 +57,6 @@ from fastcoord.decode._soft_argmax.formula import (
 from fastcoord.results import Decoded
 
 FOUR = 4  # floats in a group
-PART = 1 << 13  # pixels, about, that a block reads of a large map
 MEMBERS = STATE + 2  # of what is kept: the state and the rate
 NOWHERE = np.int32((1 << 31) - 1)
 
@@ -278,24 +277,6 @@ def _visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
         return kept
 
     return visit if items > 1 else visit_pixels
-
-
-@inlined
-def rows_of(layout: Any, rows: Any) -> Any:
-    """The layout of so many rows of a map that are visited as the map is."""
-    return Layout(
-        layout.start,
-        layout.outer_stride,
-        layout.inner_count,
-        layout.inner_stride,
-        layout.row_stride,
-        layout.column_stride,
-        rows,
-        layout.columns,
-        layout.before,
-        layout.columns_on,
-        layout.rows_on,
-    )
 
 
 @inlined
@@ -525,7 +506,7 @@ def soft_argmax(
         is_whole = read.column_stride == 1 and read.row_stride == width
         has_type = dtype == np.float32 or dtype.itemsize == 1
         items = GROUP // dtype.itemsize if is_whole and has_type and read.memory.nbytes >= 2 * GROUP else 1
-        rows = max(PART // width, 1)
+        rows = rows_in_part(width)
         shared = share(read.count * len(read.starts), -(-height * width // items), -(-height // rows), window is None)
         memory = flat_memory("heatmaps", read.memory, array)
         _whole, before = words(read.memory, array)
