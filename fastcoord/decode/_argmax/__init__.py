@@ -145,9 +145,8 @@ def argmax(
     if compat is not None:
         least = max(0.0, least)  # 0 for NaN
     if is_on_gpu(heatmaps):
-        from fastcoord.decode._argmax import cuda
-
-        return cuda.argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
+        on_gpu: Decoded = _cuda().argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
+        return on_gpu
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
         given: Any = ()
@@ -171,3 +170,11 @@ def _number(name: str, value: Any) -> float:
     if number != number:
         raise ValueError(f"{name}: expected a number that is not NaN; got {value!r}")
     return number
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._argmax import cuda
+
+    return cuda

@@ -25,16 +25,13 @@ from fastcoord._lanes import (
     greater,
     keep,
     kept_merge,
-    load_eight,
-    load_four,
-    load_sixteen,
-    load_two,
     moved,
     warp_merge,
     warp_share,
 )
 from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._vector import convert, like
+from fastcoord._wide import largest_byte, load_eight, load_four, load_two, load_words
 from fastcoord.decode._argmax import formula
 from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel, several_pixels
 from fastcoord.decode._argmax.refinement import Window
@@ -44,7 +41,7 @@ from fastcoord.results import Decoded
 NOWHERE = np.int32(formula.NOWHERE)
 MEMBERS = 4  # of a state
 # By the pixels of a group
-LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: load_sixteen}
+LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: load_words}
 
 
 @inlined
@@ -86,13 +83,12 @@ def _largest_of_eight(values: Any, unit: Any) -> Any:
 
 
 @inlined
-def _largest_of_sixteen(values: Any, unit: Any) -> Any:
-    a, in_a = _largest_of_eight(values[:8], unit)
-    b, in_b = _largest_of_eight(values[8:], unit)
-    return greater(a, b), in_a | in_b
+def _largest_of_words(values: Any, unit: Any) -> Any:
+    """Of sixteen bytes in four words, among which there is no NaN."""
+    return convert(largest_byte(values), unit), False
 
 
-_LARGEST = {2: _largest_of_two, 4: _largest_of_four, 8: _largest_of_eight, 16: _largest_of_sixteen}
+_LARGEST = {2: _largest_of_two, 4: _largest_of_four, 8: _largest_of_eight, 16: _largest_of_words}
 
 
 @inlined

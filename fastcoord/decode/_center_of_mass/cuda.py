@@ -26,8 +26,6 @@ from fastcoord._lanes import (
     first_element,
     keep,
     kept_state,
-    load_four,
-    load_sixteen,
     moved,
     next_pixel,
     warp_merge,
@@ -35,6 +33,7 @@ from fastcoord._lanes import (
 from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._placement_cuda import placed
 from fastcoord._vector import convert, like, minimum
+from fastcoord._wide import load_four, load_sixteen
 from fastcoord.decode._center_of_mass.formula import (
     HUGE,
     TINY,
@@ -561,7 +560,7 @@ def launch_decoders(
     items = GROUP // dtype.itemsize if is_whole and has_type and read.memory.nbytes >= 2 * GROUP else 1
     rows = rows_in_part(width)
     count = read.count * len(read.starts)
-    shared = share(count, -(-height * width // items), -(-height // rows), window is None)
+    shared = share(count, -(-height * width // items), -(-height // rows), window is None, True)
     memory = flat_memory("heatmaps", read.memory, array)
     _words, before = words(read.memory, array)
     number = number_type(loaded_type(dtype), height, width)

@@ -1,5 +1,6 @@
 """`decode.onehot`: the post's network."""
 
+import functools
 from typing import Any
 
 from fastcoord._arrays import Maps, is_on_gpu
@@ -73,11 +74,18 @@ def onehot(
            [30., 20.]], dtype=float32)
     """
     if is_on_gpu(images):
-        from fastcoord.decode._onehot import cuda
-
-        return cuda.onehot(images, axes, grid, out)
+        on_gpu: Decoded = _cuda().onehot(images, axes, grid, out)
+        return on_gpu
     return decoded("images", images, axes, grid, out, _decode)
 
 
 def _decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
     cpu.onehot(maps, numbers, xy, score, status)
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._onehot import cuda
+
+    return cuda

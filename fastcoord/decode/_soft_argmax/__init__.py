@@ -1,5 +1,6 @@
 """`decode.soft_argmax`: the mean position under the softmax of a heatmap, and its gradient."""
 
+import functools
 import operator
 from typing import Any
 
@@ -99,9 +100,8 @@ def soft_argmax(
         raise TypeError(f"covariance: expected a bool; got {covariance!r}")
     reach = checked_window(window)
     if is_on_gpu(heatmaps):
-        from fastcoord.decode._soft_argmax import cuda
-
-        return cuda.soft_argmax(heatmaps, number, bool(covariance), reach, axes, grid, out)
+        on_gpu: Decoded = _cuda().soft_argmax(heatmaps, number, bool(covariance), reach, axes, grid, out)
+        return on_gpu
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, spread: Any, status: Any) -> None:
         wants = COVARIANCE if covariance else NOTHING_MORE
@@ -226,3 +226,11 @@ def checked_window(window: Any) -> int | None:
     if reach < 0 or isinstance(window, bool):
         raise ValueError(f"window: expected an integer of at least 0; got {window!r}")
     return reach
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._soft_argmax import cuda
+
+    return cuda

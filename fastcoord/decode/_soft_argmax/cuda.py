@@ -24,8 +24,6 @@ from fastcoord._lanes import (
     first_element,
     greater,
     kept_merge,
-    load_four,
-    load_sixteen,
     moved,
     next_pixel,
     warp_merge,
@@ -36,6 +34,7 @@ from fastcoord._launch import Layout, flat_memory, launch, layouts, words
 from fastcoord._placement_cuda import placed
 from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, maximum, select
+from fastcoord._wide import load_four, load_sixteen
 from fastcoord.decode._soft_argmax.formula import (
     INFINITY,
     NO_NUMBER,
@@ -507,7 +506,9 @@ def soft_argmax(
         has_type = dtype == np.float32 or dtype.itemsize == 1
         items = GROUP // dtype.itemsize if is_whole and has_type and read.memory.nbytes >= 2 * GROUP else 1
         rows = rows_in_part(width)
-        shared = share(read.count * len(read.starts), -(-height * width // items), -(-height // rows), window is None)
+        shared = share(
+            read.count * len(read.starts), -(-height * width // items), -(-height // rows), window is None, True
+        )
         memory = flat_memory("heatmaps", read.memory, array)
         _whole, before = words(read.memory, array)
         rates = tuple(rate(temperature, np.dtype(np.float64 if dtype == np.float64 else np.float32)))

@@ -96,10 +96,16 @@ def box(
             [  0,   0,   0, 128, 128]]], dtype=uint8)
     """
     if is_on_gpu(xy):
-        from fastcoord.encode._box import cuda
-
-        return cuda.box(xy, shape, size, value, dtype, axes, grid, return_weight, out)
+        return _cuda().box(xy, shape, size, value, dtype, axes, grid, return_weight, out)
     height, width = canvas(shape)
     dtype = pixel_type(dtype, halves=True)
     draw = functools.partial(cpu.box, radius("size", size, height, width), pixel_value("value", value, dtype))
     return drawn(xy, (height, width), dtype, axes, grid, return_weight, out, draw)
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.encode._box import cuda
+
+    return cuda
