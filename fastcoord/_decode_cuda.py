@@ -49,7 +49,8 @@ def share(maps: int, groups: int, parts: int = 0, may_part: bool = True, again: 
     is read again, and should come from the caches.
 
     A map has a warp where there are enough maps to keep all lanes busy: to merge the states of a warp is cheapest. It
-    has a block that reads it in few steps where there are not, and several if it is large.
+    has a block that reads it in few steps where there are not, and several if it is large: many more than run at a
+    time, so that the last ones do not leave most of the GPU idle.
     """
     if groups <= (AGAIN_GROUPS if again else WARP_GROUPS) and maps * WARP >= LANES:
         return Share("warps", THREADS, 1, WARP)
@@ -57,7 +58,7 @@ def share(maps: int, groups: int, parts: int = 0, may_part: bool = True, again: 
         steps = max(-(-groups // (AHEAD * THREADS)), 1)
         threads = min(-(-groups // (AHEAD * steps * WARP)) * WARP, THREADS) if steps < 8 else THREADS
         return Share("blocks", threads, 1, threads)
-    parts = parts or max(min(-(-2 * LANES // (maps * THREADS)), -(-groups // (AHEAD * THREADS))), 2)
+    parts = parts or max(min(8 * LANES // (maps * THREADS), groups // (4 * AHEAD * THREADS)), 2)
     return Share("parts", THREADS, parts, parts * THREADS)
 
 

@@ -206,10 +206,11 @@ def test_lanes_are_shared_among_maps():
     assert share(1, 1) == ("blocks", 32, 1, 32)
     assert share(133, 1728) == ("blocks", 224, 1, 224)  # two steps
     assert share(4096, 1 << 20) == ("blocks", 256, 1, 256)
-    assert share(1, 1 << 26) == ("parts", 256, 1024, 1 << 18)
-    assert share(64, 1 << 18) == ("parts", 256, 16, 4096)
-    assert share(1, 8193) == ("parts", 256, 9, 9 * 256)
-    assert (share(16384, 768).blocks(9), share(1, 1).blocks(9), share(1, 8193).blocks(2)) == (2, 9, 18)
+    assert share(1, 1 << 26) == ("parts", 256, 4096, 1 << 20)
+    assert share(64, 1 << 18) == ("parts", 256, 64, 1 << 14)
+    assert share(1, 8193) == ("parts", 256, 2, 512)
+    assert (share(16384, 768).blocks(9), share(1, 1).blocks(9), share(1, 8193).blocks(2)) == (2, 9, 4)
+    assert (share(1, 1 << 26).mergers, share(1, 8193).mergers) == (256, 32)
 
 
 @in_simulator

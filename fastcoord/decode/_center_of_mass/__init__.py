@@ -45,7 +45,7 @@ def center_of_mass(
     Parameters
     ----------
     heatmaps : array (..., H, W)
-        bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16; of NumPy (or
+        bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64; of NumPy (or
         nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: they are read in place (but copied if
         the strides are no whole elements). Not modified.
     covariance : bool

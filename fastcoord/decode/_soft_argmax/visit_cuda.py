@@ -1,4 +1,4 @@
-"""How a lane of a GPU visits a heatmap, in groups of 16 bytes or pixel by pixel: for its largest pixel, and for sums."""
+"""How a lane of a GPU visits a heatmap, by groups of 16 bytes or by pixels: for its largest pixel, and for sums."""
 
 from typing import Any
 

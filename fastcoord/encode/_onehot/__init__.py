@@ -41,7 +41,7 @@ def onehot(
     shape : two ints
         (height, width) of an image.
     dtype : data type
-        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64
         (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
