@@ -17,172 +17,16 @@ from numba import prange
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import format_of
-from fastcoord._memory import as_int16, gather, item_bytes, load_line, memory, octets, prefetch
-from fastcoord._vector import (
-    CACHE_LINE,
-    any_lane,
-    convert,
-    first_lane,
-    lane_bits,
-    lane_numbers,
-    like,
-    maximum,
-    minimum,
-    out_of_line,
-    rotated,
-    select,
-    trailing_zeros,
-)
-from fastcoord.decode._argmax.formula import FAR, INFINITY_BITS, LOWEST_KEY, absorb, finish, key, merge
+from fastcoord._memory import load, load_line, memory, store, workspace
+from fastcoord._vector import convert, first_lane, integer_like, out_of_line
+from fastcoord.decode._argmax.formula import FAR, INFINITY_BITS, finish, merge
+from fastcoord.decode._argmax.search import BLOCKS, GATHERED, LINES, steps, value_of
+from fastcoord.decode._argmax.side_by_side import decoder as side_by_side
 
-LINES = 8  # vectors in a block
-GATHERED = 16  # lanes of a vector whose pixels stand apart
-GROUP = 8  # maps that one call decodes
-BLOCKS = 127  # in a stretch: any type of pixels holds the number of each, and 127 itself
-AHEAD = 8192  # bytes between a line that is read and one that is prefetched
-PIECE = 1 << 18  # pixels in a piece
-
-
-@inlined
-def _least(vector: Any) -> Any:
-    """The least of the lanes; in vectors with fewer than 64 the first turns change nothing, and cost nothing."""
-    vector = minimum(vector, rotated((vector,), 32)[0])
-    vector = minimum(vector, rotated((vector,), 16)[0])
-    vector = minimum(vector, rotated((vector,), 8)[0])
-    vector = minimum(vector, rotated((vector,), 4)[0])
-    vector = minimum(vector, rotated((vector,), 2)[0])
-    return first_lane((minimum(vector, rotated((vector,), 1)[0]),))[0]
-
-
-@inlined
-def _greatest(vector: Any) -> Any:
-    vector = maximum(vector, rotated((vector,), 32)[0])
-    vector = maximum(vector, rotated((vector,), 16)[0])
-    vector = maximum(vector, rotated((vector,), 8)[0])
-    vector = maximum(vector, rotated((vector,), 4)[0])
-    vector = maximum(vector, rotated((vector,), 2)[0])
-    return first_lane((maximum(vector, rotated((vector,), 1)[0]),))[0]
-
-
-def _reader(is_adjacent: bool, is_half: bool) -> Any:
-    """How a vector is read: the first `count` of its pixels and the lowest value in the other lanes; and where is NaN.
-
-    Halves come as keys.
-    """
-
-    @inlined
-    def read(place: Any, at: int, stride: int, count: int, infinity: Any) -> Any:
-        if is_half:
-            words = as_int16(place)
-            bits = load_line(words, at, count) if is_adjacent else gather(words, at, stride, count, GATHERED)
-            number, is_nan = key(bits, like(bits, infinity))
-            is_there = lane_numbers(bits) < like(bits, count)
-            return select(is_there, number, like(bits, LOWEST_KEY)), is_nan & is_there
-        values = load_line(place, at, count) if is_adjacent else gather(place, at, stride, count, GATHERED)
-        return values, values != values
-
-    return read
-
-
-def _scalar(is_half: bool) -> Any:
-    """How one pixel is read, as it is compared."""
-
-    @inlined
-    def value(place: Any, at: int, infinity: Any) -> Any:
-        return key(np.int64(as_int16(place)[at]), infinity)[0] if is_half else place[at]
-
-    return value
-
-
-def _finder(is_half: bool) -> Any:
-    """How pixels are searched one by one: where the lanes of a vector do not tell."""
-    value = _scalar(is_half)
-
-    @outlined
-    def find(place: Any, at: int, stride: int, pixels: int, infinity: Any, wanted: Any) -> Any:
-        """The number of the first pixel that is `wanted`, FAR if none is; 1 if there are several."""
-        out_of_line()
-        first, several = FAR, 0
-        for i in range(pixels):
-            if value(place, at + i * stride, infinity) == wanted:
-                several = 0 if first == FAR else 1
-                first = i if first == FAR else first
-        return first, several
-
-    return find
-
-
-def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
-    """How a stretch of pixels is read, at most BLOCKS blocks."""
-    find = _finder(is_half)
-
-    @inlined
-    def read_block(place: Any, at: int, stride: int, count: int, infinity: Any, lanes: int) -> Any:
-        """The largest of the pixels of each lane, without NaN, and where is NaN."""
-        largest, has_nan = read(place, at, stride, 0, infinity)
-        for k in range(LINES):
-            values, is_nan = read(place, at + k * lanes * stride, stride, count - k * lanes, infinity)
-            largest = maximum(values, largest)  # in this order NaN is dropped
-            has_nan = has_nan | is_nan
-        return largest, has_nan
-
-    @inlined
-    def search_block(place: Any, at: int, stride: int, block: int, infinity: Any, lanes: int, best: Any) -> Any:
-        """The number of the first of the pixels that are `best`, and whether there are several."""
-        hits = 0
-        for k in range(LINES):
-            values, _is_nan = read(place, at + k * lanes * stride, stride, block - k * lanes, infinity)
-            hits |= (1 if any_lane(values == best) else 0) << k
-        k = trailing_zeros(hits) * lanes
-        bits = lane_bits(read(place, at + k * stride, stride, lanes, infinity)[0] == best)
-        return k + trailing_zeros(bits), (hits & (hits - 1)) | (bits & (bits - 1)) != 0
-
-    @inlined
-    def read_stretch(place: Any, at: int, stride: int, pixels: int, infinity: Any) -> Any:
-        """The state of the stretch, its positions counted from its beginning."""
-        lines, size = octets(place), item_bytes(place)
-        lanes = CACHE_LINE // size if is_adjacent else GATHERED
-        block = LINES * lanes
-        lowest, has_nan = read(place, at, stride, 0, infinity)
-        number, one = like(lowest, 0), like(lowest, 1)
-        state = (lowest, number, number)
-        whole = pixels // block
-        for b in range(whole):
-            here = at + b * block * stride
-            if is_adjacent:
-                for line in range(LINES):
-                    prefetch(lines, here * size + line * CACHE_LINE + AHEAD)
-            # the count is known when compiled: no masks
-            largest, is_nan = read_block(place, here, stride, block, infinity, lanes)
-            state, has_nan = absorb(state, largest, number), has_nan | is_nan
-            number = number + one
-        if whole * block < pixels:
-            here = at + whole * block * stride
-            largest, is_nan = read_block(place, here, stride, pixels - whole * block, infinity, lanes)
-            state, has_nan = absorb(state, largest, number), has_nan | is_nan
-        greatest, least = _greatest(state[0]), first_lane((lowest,))[0]
-        is_spoilt = 1 if any_lane(has_nan) else 0
-        if greatest == least:
-            if is_half:  # no pixel has this key
-                return greatest, FAR, 0, is_spoilt
-            if is_spoilt == 0:
-                return greatest, 0, 1 if pixels > 1 else 0, is_spoilt
-        if greatest == least or pixels < block:
-            first, several = find(place, at, stride, pixels, infinity, greatest)
-            return greatest, first, several, is_spoilt
-        # From here on the lanes beyond the last pixel, which hold the lowest value, are not equal to the greatest
-        best = like(lowest, greatest)
-        holds = state[0] == best
-        lanes_that_hold = lane_bits(holds)
-        is_tie = lanes_that_hold & (lanes_that_hold - 1) != 0
-        is_tie |= any_lane(holds & (state[2] == one))
-        offset: Any = np.int64(_least(select(holds, state[1], like(lowest, BLOCKS)))) * block
-        # The last block may be short: none of the pixels before it is the greatest, so as many of them are searched too
-        offset = offset if offset < pixels - block else pixels - block
-        first, is_tie_in_block = search_block(place, at + offset * stride, stride, block, infinity, lanes, best)
-        return greatest, offset + first, 1 if is_tie | is_tie_in_block else 0, is_spoilt
-
-    return read_stretch
+GROUP = 32  # maps that one call decodes
+BATCH = 4  # stretches that are read before they are searched
+PIECE = 1 << 18  # pixels in a piece, of all maps that are read together
+SMALLEST = 1 << 10  # pixels of each of them
 
 
 @inlined
@@ -221,12 +65,39 @@ def _write(
     )
 
 
-def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
-    read, value = _reader(is_adjacent, is_half), _scalar(is_half)
-    stretch = _stretch(read, is_adjacent, is_half)
+@inlined
+def _answer(
+    place: Any,
+    start: int,
+    row_stride: int,
+    column_stride: int,
+    width: int,
+    state: Any,
+    skips: bool,
+    threshold: Any,
+    number: int,
+    i: int,
+    pieces: int,
+    piece: int,
+    partial: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """The answer for map `i` of those from `number` on, or what is known of it from one of several pieces."""
+    if pieces == 1:
+        _write(place, start, row_stride, column_stride, width, state, skips, threshold, number + i, xy, score, status)
+    else:
+        task = i * pieces + piece
+        partial[3 * task], partial[3 * task + 1], partial[3 * task + 2] = state[1], state[2], state[3]
+
+
+def _one_by_one(is_adjacent: bool, is_half: bool) -> Any:
+    """How maps are decoded that do not stand side by side."""
+    lowest_of, lanes_of, read, find = steps(is_adjacent, is_half)
 
     @outlined
-    def decode_tasks(
+    def decode_maps(
         place: Any,
         start: int,
         outer_stride: int,
@@ -235,50 +106,84 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         row_stride: int,
         column_stride: int,
         number: int,
-        first_task: int,
-        last_task: int,
-        rows: int,
+        first_map: int,
+        last_map: int,
+        top: int,
+        bottom: int,
+        left: int,
+        right: int,
         columns: int,
-        tall: int,
-        wide: int,
         width: int,
         infinity: Any,
         skips: bool,
         threshold: Any,
+        pieces: int,
+        piece: int,
         partial: Any,
         xy: Any,
         score: Any,
         status: Any,
     ) -> None:
-        """Write the answers for some maps, or if they have several pieces what is found in some pieces.
+        """Write the answers for some maps; if they have several pieces, what is found in one.
 
-        As no branch tells where the maximum lies, the processor is at the next map before it is done with this one.
+        All of a map's stretches follow each other, and those of the next map.
         """
         out_of_line()  # compiled once for the serial and the parallel kernel
         stride = 1 if is_adjacent else column_stride
-        span = BLOCKS * LINES * (CACHE_LINE // item_bytes(place) if is_adjacent else GATHERED)
-        lowest = first_lane((read(place, start, stride, 0, infinity)[0],))[0]
-        is_whole = tall == rows and wide == columns
-        across = (columns + wide - 1) // wide
-        pieces = (rows + tall - 1) // tall * across
-        for task in range(first_task, last_task):
-            i, top, left = task, 0, 0
-            if not is_whole:
-                i = task // pieces
-                top, left = (task - i * pieces) // across * tall, (task - i * pieces) % across * wide
-            outer = 0 if i < inner_count else i // inner_count
-            first_element = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-            right = left + wide if columns - left > wide else columns
-            state = (lowest, FAR, 0, 0)
-            for row in range(top, top + tall if rows - top > tall else rows):
-                for column in range(left, right, span):
-                    some = span if right - column > span else right - column
-                    at = first_element + row * row_stride + column * stride
-                    greatest, first, several, is_spoilt = stretch(place, at, stride, some, infinity)
-                    first = first if first == FAR else first + row * columns + column
-                    state = merge(state, (greatest, first, several, is_spoilt), FAR)
-            if is_whole:
-                _write(
+        lanes = lanes_of(place)
+        span = BLOCKS * LINES * lanes
+        is_single = right - left <= span and bottom - top == 1 and pieces == 1
+        nothing = lowest_of(place, start, infinity)
+        kept, kept_marks = workspace(nothing, BATCH), workspace(integer_like(nothing, 0), BATCH)
+        lowest = first_lane((nothing,))[0]
+        # of the next stretch that is read, and of the next that is searched
+        read_map, read_row, read_column = first_map, top, left
+        i, row, column = first_map, top, left
+        state = (lowest, FAR, 0, 0)
+        first_element = start
+        while i < last_map:
+            spoilt, count = 0, 0
+            while count < BATCH and read_map < last_map:
+                outer = 0 if read_map < inner_count else read_map // inner_count
+                at = start + outer * outer_stride + (read_map - outer * inner_count) * inner_stride
+                at += read_row * row_stride + read_column * stride
+                some = span if right - read_column > span else right - read_column
+                largest, marks, is_spoilt = read(place, at, stride, some, infinity)
+                store(kept, count * lanes, largest)
+                store(kept_marks, count * lanes, marks)
+                spoilt |= (1 if is_spoilt else 0) << count
+                count += 1
+                read_column += span
+                if read_column >= right:
+                    read_column = left
+                    read_row += 1
+                    if read_row == bottom:
+                        read_row = top
+                        read_map += 1
+            for k in range(count):
+                outer = 0 if i < inner_count else i // inner_count
+                first_element = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+                at = first_element + row * row_stride + column * stride
+                some = span if right - column > span else right - column
+                largest = load_line(kept, k * lanes, lanes) if is_adjacent else load(kept, k * GATHERED, GATHERED)
+                marks = (
+                    load_line(kept_marks, k * lanes, lanes) if is_adjacent else load(kept_marks, k * GATHERED, GATHERED)
+                )
+                found = find(place, at, stride, some, infinity, largest, marks, (spoilt >> k) & 1)
+                if is_single:
+                    state = found
+                else:
+                    first = found[1] if found[1] == FAR else found[1] + row * columns + column
+                    state = merge(state, (found[0], first, found[2], found[3]), FAR)
+                column += span
+                if column < right:
+                    continue
+                column = left
+                row += 1
+                if row < bottom:
+                    continue
+                row = top
+                _answer(
                     place,
                     first_element,
                     row_stride,
@@ -287,13 +192,23 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                     state,
                     skips,
                     threshold,
-                    number + i,
+                    number,
+                    i,
+                    pieces,
+                    piece,
+                    partial,
                     xy,
                     score,
                     status,
                 )
-            else:
-                partial[3 * task], partial[3 * task + 1], partial[3 * task + 2] = state[1], state[2], state[3]
+                state = (lowest, FAR, 0, 0)
+                i += 1
+
+    return decode_maps
+
+
+def _decoder(decode_maps: Any, is_half: bool) -> Kernel:
+    value = value_of(is_half)
 
     @kernel
     def decode(
@@ -306,6 +221,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         column_stride: int,
         number: int,
         maps: int,
+        group: int,
         rows: int,
         columns: int,
         tall: int,
@@ -322,11 +238,13 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         place, partial_place = memory(images), memory(partial)
         xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
         pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
-        some = GROUP if pieces == 1 else 1
-        for index in prange((maps * pieces + some - 1) // some):
-            first: Any = np.int64(index) * some  # an unsigned index would make floats of differences
-            last = first + some if maps * pieces - first > some else maps * pieces
-            decode_tasks(
+        across = (columns + wide - 1) // wide
+        for index in prange((maps + group - 1) // group * pieces):
+            task: Any = np.int64(index)  # an unsigned index would make floats of differences
+            first = task // pieces * group
+            piece = task - task // pieces * pieces
+            top, left = piece // across * tall, piece % across * wide
+            decode_maps(
                 place,
                 start,
                 outer_stride,
@@ -336,15 +254,18 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                 column_stride,
                 number,
                 first,
-                last,
-                rows,
+                first + group if maps - first > group else maps,
+                top,
+                top + tall if rows - top > tall else rows,
+                left,
+                left + wide if columns - left > wide else columns,
                 columns,
-                tall,
-                wide,
                 width,
                 infinity,
                 skips,
                 threshold,
+                pieces,
+                piece,
                 partial_place,
                 xy_place,
                 score_place,
@@ -380,7 +301,14 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
     return decode
 
 
-_KERNELS = {(adjacent, half): _decoder(adjacent, half) for adjacent in (True, False) for half in (True, False)}
+_ADJACENT, _SCATTERED, _SIDE_BY_SIDE = (
+    {is_half: _decoder(make(is_half), is_half) for is_half in (False, True)}
+    for make in (
+        lambda is_half: _one_by_one(True, is_half),
+        lambda is_half: _one_by_one(False, is_half),
+        lambda is_half: side_by_side(_answer, is_half),
+    )
+)
 _NO_PARTIAL = np.empty(0, np.int64)
 
 
@@ -390,14 +318,16 @@ def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status:
     rows, columns = height, width
     if maps.row_stride == width * maps.column_stride:
         rows, columns = 1, height * width  # all pixels are equally far apart
-    tall, wide = max(PIECE // columns, 1), columns
-    if rows == 1 and columns > PIECE:
-        wide = PIECE
-    tall = min(tall, rows)
+    form = format_of(pixels.dtype)
+    kernels, beside = _ADJACENT if maps.column_stride == 1 else _SCATTERED, 1
+    if maps.column_stride != 1 and maps.inner_stride == 1 and maps.inner_count > 1:
+        kernels, beside = _SIDE_BY_SIDE, maps.inner_count
+    most = max(PIECE // beside, min(PIECE, SMALLEST))  # pixels of a map in a piece
+    tall, wide = min(max(most // columns, 1), rows), columns if rows > 1 else min(columns, most)
     pieces = -(-rows // tall) * -(-columns // wide)
     partial = _NO_PARTIAL if pieces == 1 else np.empty(3 * count * pieces, np.int64)
-    form = format_of(pixels.dtype)
-    decode = _KERNELS[maps.column_stride == 1, form is not None]
+    group = beside if beside > 1 else GROUP if pieces == 1 else 1
+    decode = kernels[form is not None]
     for i, start in enumerate(maps.starts):
         decode(
             count * width * height,
@@ -410,6 +340,7 @@ def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status:
             maps.column_stride,
             i * count,
             count,
+            group,
             rows,
             columns,
             tall,
