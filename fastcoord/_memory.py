@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import default_manager
 
+from fastcoord._compile import inlined
 from fastcoord._halves import LOWEST, Half, emit_widened, format_of, half_of, widened
 from fastcoord._vector import (
     CACHE_LINE,
@@ -74,6 +75,13 @@ def _workspace(vector: Any, count: Any) -> Any:
         return builder.bitcast(lines, ELEMENTS[vector.element].as_pointer())
 
     return place(vector, types.intp), emit
+
+
+@inlined
+def first_element(i: Any, start: Any, outer_stride: Any, inner_count: Any, inner_stride: Any) -> Any:
+    """The element at which map number `i` begins, by the numbers of `_arrays.Maps`."""
+    outer = 0 if i < inner_count else i // inner_count  # mostly there is no division, which takes 20 cycles and more
+    return start + outer * outer_stride + (i - outer * inner_count) * inner_stride
 
 
 def octets(place: Any) -> Any:

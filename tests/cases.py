@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastcoord as fc
+
 PIXEL_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
 HALVES = ("float16", "bfloat16")
 POINT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
@@ -293,6 +295,12 @@ _MAXIMA_OF_FLOATS = {
 }
 
 
+def images_and_grids() -> Iterator[Case]:
+    """Those of `images`, and grids."""
+    yield from images()
+    yield from maps_in_grids()
+
+
 def heatmaps() -> Iterator[Case]:
     """Those of `images`, with a threshold and what NaN does by turns; and maxima where it is easy to go wrong."""
     thresholds = (None, 0.5, None, -3, 1)
@@ -323,6 +331,7 @@ def heatmaps() -> Iterator[Case]:
     neighbours = lambda: (np.array([[[2**53, 2**53 + 1, 2**53 + 1], [0, 2**62, 2**62 - 1]]]),)  # noqa: E731
     yield Case("value of int64 that no float tells apart", neighbours, is_small=True)
     yield Case("large, float32, crop", lambda: (dense((1000, 2000))[3:, 5:],))
+    yield from maps_in_grids()
     yield Case("large, float16 in rows", lambda: (halved(dense((900, 1500)), "float16")[:, ::-1],), is_half=True)
 
 
@@ -362,6 +371,75 @@ def _dense_with_nan(dtype):
     images = dense((2, 100, 70), dtype)
     images[1, 63, 17] = _NAN
     return images
+
+
+# Grids, with what they are in plain NumPy: of pixels and their number, as one fraction, so that rounding comes last
+
+BOXES = np.array([[-7, 3, 41, 67], [0, 0, 20, 9], [100, 200, 110, 202]])
+
+
+def _between(low, high):
+    return lambda i, n: ((2 * i + 1) * (high - low) + (2 * low - 1) * n) / (2 * n)
+
+
+GRIDS: dict[str, tuple[Any, Callable[..., Any], Callable[..., Any]]] = {
+    "corners": (fc.grid.corners, *[lambda i, n: (2 * i + 1 - n) / max(n - 1, 1)] * 2),
+    "half": (fc.grid.half, *[lambda i, n: (2 * i + 1 - n) / n] * 2),
+    "unit": (fc.grid.unit, *[lambda i, n: i / n] * 2),
+    "unit_half": (fc.grid.unit_half, *[lambda i, n: (2 * i + 1) / (2 * n)] * 2),
+    "affine": (fc.grid.affine((-3, 0.5), (7, -2)), lambda i, n: 7 - 3 * i, lambda i, n: i / 2 - 2),
+    "strides": (fc.grid.strides(4, 1.5), *[lambda i, n: 4 * i + 3 / 2] * 2),
+    "udp": (
+        fc.grid.udp((256, 192)),
+        *(lambda i, n: i * 191 / max(n - 1, 1), lambda i, n: i * 255 / max(n - 1, 1)),
+    ),
+    "box": (fc.grid.crops([-7, 3, 41, 68]), _between(-7, 41), _between(3, 68)),
+    "boxes": (fc.grid.crops(BOXES), _between(BOXES[:, 0], BOXES[:, 2]), _between(BOXES[:, 1], BOXES[:, 3])),
+}
+
+
+def in_grid(grid, xy, height, width):
+    """(..., 2) `xy`, in pixels, as a grid of GRIDS has them, computed in their type."""
+    _grid, of_x, of_y = next(known for known in GRIDS.values() if known[0] == grid)
+    return np.stack([of_x(xy[..., 0], width), of_y(xy[..., 1], height)], -1).astype(xy.dtype)
+
+
+def in_pixels(grid, xy, height, width):
+    """(..., 2) `xy`, in a grid of GRIDS, in pixels."""
+    first, second = (in_grid(grid, np.full(xy.shape, pixel, float), height, width) for pixel in (0, 1))
+    return (xy - first) / (second - first)
+
+
+def points_in_grids() -> Iterator[Case]:
+    """Points anywhere in pixels, as each grid has them, some beyond the canvas and one that is none."""
+    for name, (grid, _of_x, _of_y) in GRIDS.items():
+        for dtype in ("float32", "float64"):
+
+            def make(grid=grid, dtype=dtype):
+                pixels = points_within((3,), 11, 15) - 1
+                pixels[0, 0] = 20
+                return (in_grid(grid, np.stack([pixels, pixels * 0.5, pixels * np.nan]), 9, 13).astype(dtype),)
+
+            options = {"shape": (9, 13), "grid": grid, "return_weight": True, "dtype": "uint8"}
+            yield Case(f"grid {name}, {dtype}", make, options, is_small=True)
+    for name in ("corners", "boxes"):
+        for shape in ((1, 13), (9, 1)):
+            grid = GRIDS[name][0]
+            make = lambda grid=grid, shape=shape: (in_grid(grid, points_within((3,), *shape), *shape),)  # noqa: E731
+            yield Case(f"grid {name}, {shape}", make, {"shape": shape, "grid": grid}, is_small=True)
+
+
+def maps_in_grids() -> Iterator[Case]:
+    """One-hot maps whose points are asked for in each grid."""
+    for name, (grid, _of_x, _of_y) in GRIDS.items():
+        for shape, dtype in (((3, 9, 20), "float32"), ((3, 1, 7), "uint8"), ((3, 6, 1), "float64")):
+            if 1 not in shape or name in ("corners", "udp", "boxes"):
+                make = lambda shape=shape, dtype=dtype: (one_hot(shape, dtype),)  # noqa: E731
+                yield Case(f"grid {name}, {shape} {dtype}", make, {"grid": grid}, is_small=True)
+    nhwc = lambda: (np.moveaxis(one_hot((2, 3, 9, 20)), 1, -1),)  # noqa: E731
+    yield Case("grid boxes, NHWC", nhwc, {"grid": fc.grid.crops(BOXES), "axes": (1, 2)}, is_small=True)
+    large = lambda: (one_hot((3, 700, 900)),)  # noqa: E731
+    yield Case("large, grid boxes", large, {"grid": fc.grid.crops(BOXES)})
 
 
 # Points
@@ -450,6 +528,12 @@ def points() -> Iterator[Case]:
     yield case("large batch, NHWC", points_within, (20, 3), 64, 48, shape=(64, 48), axes=(1, 2), is_small=False)
 
 
+def points_and_grids() -> Iterator[Case]:
+    """Those of `points`, and grids."""
+    yield from points()
+    yield from points_in_grids()
+
+
 # Squares. Most reach over the border of a canvas of 9 × 13; runs of their pixels meet and share cache lines where maps
 # are narrow.
 _SIDES = (1, 3, 9, 5, 13, 17, 2001)
@@ -483,5 +567,7 @@ def squares() -> Iterator[Case]:
             name = f"large, side {side}, {dtype}"
             make = lambda: (points_within((2,), 701, 1103),)  # noqa: E731
             yield Case(name, make, {"shape": (701, 1103), "size": side, "dtype": dtype})
+    for case in points_in_grids():
+        yield replace(case, options={**case.options, "size": 3})
     missing = lambda: (np.array(_MISSING),)  # noqa: E731
     yield Case("side 9, missing", missing, {"shape": (9, 13), "size": 9, "return_weight": True}, is_small=True)

@@ -34,6 +34,10 @@ class Operation:
     exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
     is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
 
+    def exact_with(self, options: dict[str, Any]) -> frozenset[str]:
+        """The members that hold no rounding in a call with these options."""
+        return self.exact if options.get("grid") is None else self.exact - {"xy"}
+
     @property
     def room(self) -> str:
         """`decode`, `encode` or `CoordNet`: what form the arguments and the result have."""
@@ -57,8 +61,12 @@ def decoder(reference):
     """A reference for (..., H, W) maps, which computes in `dtype`, for the maps of a case."""
 
     @functools.wraps(reference)
-    def adapted(maps, *, axes=(-2, -1), working, **options):
-        return reference(np.moveaxis(np.asarray(maps), axes, (-2, -1)), dtype=working, **options)
+    def adapted(maps, *, axes=(-2, -1), grid=None, working, **options):
+        maps = np.moveaxis(np.asarray(maps), axes, (-2, -1))
+        xy, *others = reference(maps, dtype=working, **options)
+        if grid is not None:
+            xy = cases.in_grid(grid, xy, *maps.shape[-2:])
+        return xy, *others
 
     return adapted
 
@@ -67,10 +75,13 @@ def encoder(reference):
     """A reference that returns (..., H, W) maps and weights, for the points of a case."""
 
     @functools.wraps(reference)
-    def adapted(points, *, axes=(-2, -1), return_weight=False, working, **options):
+    def adapted(points, *, axes=(-2, -1), return_weight=False, grid=None, working, **options):
         if options.get("dtype") == "bfloat16":  # NumPy knows the name only where ml_dtypes was imported
             options["dtype"] = cases.half_type("bfloat16")
-        maps, weight = reference(np.asarray(points), **options)
+        points = np.asarray(points)
+        if grid is not None:
+            points = cases.in_pixels(grid, points, *options["shape"])
+        maps, weight = reference(points, **options)
         return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
 
     return adapted
@@ -101,7 +112,13 @@ _exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
     Operation(
-        *("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
+        *(
+            "decode.onehot",
+            fc.decode.onehot,
+            decoder(decode_onehot),
+            cases.images_and_grids,
+            frozenset({"score", "status"}),
+        ),
         is_general=True,
     ),
     Operation(
@@ -109,7 +126,9 @@ OPERATIONS = (
         frozenset({"xy", "score", "status"}),
         is_general=True,
     ),
-    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
+    Operation(
+        "encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points_and_grids, _exact, is_general=True
+    ),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
     *(
         Operation(f"CoordNet.{name}", net.__call__, networked(net), cases.images, is_general=True)

@@ -55,7 +55,7 @@ _ALLOWED = {
     "reference.py": ("numpy",),
     "formula.py": (
         *("numpy", "typing", "collections.abc"),
-        *("fastcoord._compile", "fastcoord._vector", "fastcoord._points", "fastcoord.results"),
+        *("fastcoord._compile", "fastcoord._vector", "fastcoord._points", "fastcoord._placement", "fastcoord.results"),
     ),
 }
 _FORBIDDEN = {"cpu.py": ("math", "cmath"), "cuda.py": ("math", "cmath")}

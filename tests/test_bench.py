@@ -348,3 +348,31 @@ def test_a_benchmark_of_a_small_network():
     assert line.count(report.MISSED) == 1
     goals_of_networks = [line for line in report.all_goals(found).splitlines() if "features of 3×3" in line]
     assert [report.MISSED in line for line in goals_of_networks] == [True, False]
+
+
+def test_tables_of_a_gpu():
+    machine = {"name": "a-gpu", "gpu": "A GPU", "driver": "1", "cuda": "2", "date": "3", "command": "4"}
+    machine |= {"revision": "5", "python": "6", "versions": {"numba": "7", "cupy": None}}
+    row = {
+        "kind": "gpu",
+        "operation": "decode.argmax",
+        "label": "D1",
+        "shape": [64, 17, 64, 48],
+        "dtype": "float32",
+        "graph": {"median": 1e-5},
+        "called": {"median": 2e-5},
+        "gigabytes_per_second": 1337.0,
+        "fraction": 0.5,
+        "bandwidth": "read",
+        "goal": 0.9,
+        "peers": {"PyTorch": {"median": 1e-4}},
+    }
+    slow = {**row, "label": "D2", "graph": None}
+    host = {"kind": "gpu host", "title": "decode.argmax, out=", "goal": 15e-6, "median": 20e-6}
+    found = {"machine": machine, "benchmarks": {"a": row, "b": slow, "c": host}}
+    tables = report.tables(found)
+    assert "| 10.0 | 1337 | 0.50 (read) | ≤ 12 µs | PyTorch 5.0× |" in tables["gpu"]
+    assert "| 20.0 | 1337 | 0.50 (read) | **≥ 0.90 missed** | PyTorch 5.0× |" in tables["gpu"]
+    assert "| decode.argmax, out= | 20.0 | **≤ 15 missed** |" in tables["gpu-latency"]
+    assert "A GPU, driver 1, CUDA 2, 3, `4`, revision 5; Python 6, numba 7." in tables["gpu"]
+    assert set(tables) == {"gpu", "gpu-latency"}

@@ -10,6 +10,7 @@ from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
 from fastcoord import _arrays, _draw_cuda, _launch
+from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.encode._box import cuda as box
@@ -22,7 +23,6 @@ from tests.contract import decoders, encoders
 from tests.operations import OPERATIONS, members
 
 in_simulator = pytest.mark.simulator
-on_gpu = pytest.mark.gpu
 needs_compiler = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="the simulator replaces the compiler")
 
 DECODE, ENCODE = (next(o for o in OPERATIONS if o.name == name) for name in ("decode.onehot", "encode.onehot"))
@@ -327,15 +327,22 @@ FLOATS, DOUBLES, WORDS = types.float32[::1], types.float64[::1], types.int32[::1
 LAYOUT = types.NamedUniTuple(types.int64, len(_launch.Layout._fields), _launch.Layout)
 
 
+def placement_types(out):
+    """The types of `_decode_cuda.placement`, for such an array of coordinates."""
+    return types.UniTuple(out.dtype, NUMBERS), out, types.boolean
+
+
 def decoder_types(dtype, working):
     pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
-    return types.void(pixels, WORDS, LAYOUT, types.int64, types.int64, from_dtype(np.dtype(working)), out, out, WORDS)
+    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
+    return types.void(pixels, WORDS, LAYOUT, *counts, working, *placement_types(out), out, out, WORDS)
 
 
 def argmax_types(dtype, working):
     pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
-    counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
-    return types.void(pixels, LAYOUT, *counts, working, types.boolean, number, number[::1], number[::1], WORDS)
+    counts, working, out = (types.int64, types.int64), from_dtype(np.dtype(working)), number[::1]
+    options = types.boolean, number, *placement_types(out)
+    return types.void(pixels, LAYOUT, *counts, working, *options, out, out, WORDS)
 
 
 def encoder_types(dtype, points, *numbers):
@@ -343,7 +350,8 @@ def encoder_types(dtype, points, *numbers):
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
     position = types.float32 if points == "float32" else types.float64
     counts = [types.int64] * 6
-    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, pixel, *numbers)
+    last = types.UniTuple(position, NUMBERS), FLOATS, types.boolean, pixel, *numbers
+    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, *last)
 
 
 # name, kernel, types, the wide accesses it must have, whether it may compute in float64
@@ -403,49 +411,6 @@ def test_kernels_compile_to_what_they_should(capsys):
         assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
         assert not any(opcode.startswith("CALL") for opcode in code.opcodes), name
         assert code.registers <= 64, name  # 32 warps on a multiprocessor
-
-
-# On a GPU
-
-
-@on_gpu
-@pytest.mark.parametrize("kernels", ["warps", "blocks", "warps or blocks"])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
-def test_agrees_with_reference_on_a_gpu(monkeypatch, operation, kernels):
-    if kernels != "warps or blocks":
-        for module in DECODERS.values():
-            monkeypatch.setattr(module, "WARP_PIXELS", 1 << 31 if kernels == "warps" else 0)
-        monkeypatch.setattr(network, "BAND", 1 << 31 if kernels == "warps" else 1 << 10)
-    for case in operation.cases():
-        if case.is_half:
-            continue
-        try:
-            check(operation, case)
-        except Exception as error:
-            error.add_note(f"in the case {case}")
-            raise
-
-
-@on_gpu
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int32", "int64", "float32", "float64"])
-def test_torch_tensors_on_a_gpu(dtype):
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("needs a PyTorch with CUDA")
-    images = cases.one_hot((3, 6, 40, 50), dtype)
-    tensor = torch.as_tensor(images, device="cuda")
-    with torch.cuda.stream(torch.cuda.Stream()):
-        decoded = fc.decode.onehot(tensor)
-        again = fc.encode.onehot(decoded.xy, shape=(40, 50), dtype=tensor.dtype)
-        from_nhwc = fc.decode.onehot(tensor.movedim(1, -1).contiguous(), axes=(1, 2))
-        torch.cuda.current_stream().synchronize()
-    assert decoded.xy.device == again.device == tensor.device
-    assert torch.equal(again, tensor)
-    assert torch.equal(from_nhwc.xy, decoded.xy)
-    with pytest.raises(TypeError, match=r"requires grad: take its \.detach\(\)"):
-        fc.decode.onehot(torch.zeros(3, 4, device="cuda", requires_grad=True))
-    host = Decoded(*(None if member is None else member.cpu().numpy() for member in decoded))
-    assert_agrees(DECODE, host, (images,), {})
 
 
 # Without a GPU, and without numba-cuda

@@ -45,7 +45,7 @@ SITUATIONS: dict[str, Any] = {
     "inside_prange": {"workqueue": ["serial", "parallel"], "": ALL},
     "beside_a_prange": {"workqueue": None, "": ALL},  # not possible: it would end the process
     "interrupts": {"workqueue": ALL, "": ["parallel", "serial"]},
-    "interrupt_of_the_first_call": "parallel",
+    "interrupt_of_the_first_call": {"workqueue": ALL, "": ["parallel", "serial"]},
 }
 WITH_TORCH: dict[str, Any] = {
     "fork_after_torch": {"omp": ["serial", "parallel"], "": ALL},

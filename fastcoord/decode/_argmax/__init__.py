@@ -7,6 +7,7 @@ import numpy as np
 from fastcoord._arrays import Maps, is_on_gpu
 from fastcoord._decode import decoded
 from fastcoord.decode._argmax import cpu
+from fastcoord.grid import Grid
 from fastcoord.results import Decoded
 
 __all__ = ["argmax"]
@@ -22,6 +23,7 @@ def argmax(
     threshold: float | None = None,
     nan: str = "propagate",
     axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
     out: Decoded | None = None,
 ) -> Decoded:
     """Coordinates of the largest pixel of each heatmap, and that pixel.
@@ -46,6 +48,8 @@ def argmax(
         What a pixel that is NaN does: makes the answer NaN, or nothing, as if it were not there.
     axes : two ints
         Which axes are height and width; (1, 2) for NHWC. The batch is the remaining axes in their order.
+    grid : fastcoord.grid.Grid
+        What xy counts: one of `fastcoord.grid`; None: pixels.
     out : Decoded
         Where to write: arrays as this function would return, sharing no memory with `heatmaps` or each other, and on a
         GPU contiguous. Arrays of JAX cannot be written.
@@ -53,8 +57,9 @@ def argmax(
     Returns
     -------
     Decoded, of arrays of the library of `heatmaps`
-        xy (..., 2): (x, y) in pixels, float32 (float64 for float64 heatmaps), the centre of the top left pixel is
-        (0, 0); NaN where nothing is found. Of equal maxima it is the first in row-major order; −0.0 equals 0.0.
+        xy (..., 2): (x, y) in pixels (or as `grid` says), float32 (float64 for float64 heatmaps), the centre of the
+        top left pixel is (0, 0); NaN where nothing is found. Of equal maxima it is the first in row-major order; −0.0
+        equals 0.0.
         score (...): the maximum, of the same type. covariance: None.
         status (...) int32: TIE if the maximum occurs more than once, EMPTY if it is not above the threshold or if all
         pixels are NaN and ignored, NAN alone (and NaN in xy and score) if a pixel is NaN and is not ignored.
@@ -62,11 +67,11 @@ def argmax(
     Raises
     ------
     TypeError
-        If the type of an array, of `threshold` or of `axes` is none of these, if arrays are of two libraries or
+        If the type of an array, of `threshold`, `axes` or `grid` is none of these, if arrays are of two libraries or
         devices, or if a tensor requires grad.
     ValueError
-        If there are fewer than two axes, H or W is 0, `refine` or `nan` is none of these, `threshold` is NaN, or `out`
-        does not fit.
+        If there are fewer than two axes, H or W is 0, `refine` or `nan` is none of these, `threshold` is NaN, or `grid`
+        or `out` does not fit.
 
     Notes
     -----
@@ -91,12 +96,12 @@ def argmax(
     if is_on_gpu(heatmaps):
         from fastcoord.decode._argmax import cuda
 
-        return cuda.argmax(heatmaps, skips, least, axes, out)
+        return cuda.argmax(heatmaps, skips, least, axes, grid, out)
 
-    def decode(maps: Maps, xy: Any, score: Any, status: Any) -> None:
-        cpu.argmax(maps, skips, score.dtype.type(least), xy, score, status)
+    def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
+        cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status)
 
-    return decoded("heatmaps", heatmaps, axes, out, decode)
+    return decoded("heatmaps", heatmaps, axes, grid, out, decode)
 
 
 def _number(name: str, value: Any) -> float:

@@ -17,7 +17,8 @@ from numba import prange
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import format_of
-from fastcoord._memory import load, load_line, memory, store, workspace
+from fastcoord._memory import first_element, load, load_line, memory, store, workspace
+from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import convert, first_lane, integer_like, out_of_line
 from fastcoord.decode._argmax.formula import FAR, INFINITY_BITS, finish, merge
 from fastcoord.decode._argmax.search import BLOCKS, GATHERED, LINES, steps, value_of
@@ -39,6 +40,7 @@ def _write(
     state: Any,
     skips: bool,
     threshold: Any,
+    numbers: Any,
     at: int,
     xy: Any,
     score: Any,
@@ -54,7 +56,7 @@ def _write(
         row = pixel // width
     column = pixel - row * width
     greatest = convert(place[start + row * row_stride + column * column_stride], threshold)
-    xy[2 * at], xy[2 * at + 1], score[at], status[at] = finish(
+    x, y, score[at], status[at] = finish(
         greatest,
         convert(column, threshold),
         convert(row, threshold),
@@ -63,6 +65,7 @@ def _write(
         has_nan != 0 and not skips,
         threshold,
     )
+    xy[2 * at], xy[2 * at + 1] = placed(x, y, numbers)
 
 
 @inlined
@@ -75,6 +78,8 @@ def _answer(
     state: Any,
     skips: bool,
     threshold: Any,
+    grid: Any,
+    grid_step: int,
     number: int,
     i: int,
     pieces: int,
@@ -86,7 +91,22 @@ def _answer(
 ) -> None:
     """The answer for map `i` of those from `number` on, or what is known of it from one of several pieces."""
     if pieces == 1:
-        _write(place, start, row_stride, column_stride, width, state, skips, threshold, number + i, xy, score, status)
+        numbers = numbers_at(grid, (number + i) * grid_step)
+        _write(
+            place,
+            start,
+            row_stride,
+            column_stride,
+            width,
+            state,
+            skips,
+            threshold,
+            numbers,
+            number + i,
+            xy,
+            score,
+            status,
+        )
     else:
         task = i * pieces + piece
         partial[3 * task], partial[3 * task + 1], partial[3 * task + 2] = state[1], state[2], state[3]
@@ -117,6 +137,8 @@ def _one_by_one(is_adjacent: bool, is_half: bool) -> Any:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        grid: Any,
+        grid_step: int,
         pieces: int,
         piece: int,
         partial: Any,
@@ -140,12 +162,10 @@ def _one_by_one(is_adjacent: bool, is_half: bool) -> Any:
         read_map, read_row, read_column = first_map, top, left
         i, row, column = first_map, top, left
         state = (lowest, FAR, 0, 0)
-        first_element = start
         while i < last_map:
             spoilt, count = 0, 0
             while count < BATCH and read_map < last_map:
-                outer = 0 if read_map < inner_count else read_map // inner_count
-                at = start + outer * outer_stride + (read_map - outer * inner_count) * inner_stride
+                at = first_element(read_map, start, outer_stride, inner_count, inner_stride)
                 at += read_row * row_stride + read_column * stride
                 some = span if right - read_column > span else right - read_column
                 largest, marks, is_spoilt = read(place, at, stride, some, infinity)
@@ -161,9 +181,8 @@ def _one_by_one(is_adjacent: bool, is_half: bool) -> Any:
                         read_row = top
                         read_map += 1
             for k in range(count):
-                outer = 0 if i < inner_count else i // inner_count
-                first_element = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-                at = first_element + row * row_stride + column * stride
+                first_pixel = first_element(i, start, outer_stride, inner_count, inner_stride)
+                at = first_pixel + row * row_stride + column * stride
                 some = span if right - column > span else right - column
                 largest = load_line(kept, k * lanes, lanes) if is_adjacent else load(kept, k * GATHERED, GATHERED)
                 marks = (
@@ -185,13 +204,15 @@ def _one_by_one(is_adjacent: bool, is_half: bool) -> Any:
                 row = top
                 _answer(
                     place,
-                    first_element,
+                    first_pixel,
                     row_stride,
                     column_stride,
                     width,
                     state,
                     skips,
                     threshold,
+                    grid,
+                    grid_step,
                     number,
                     i,
                     pieces,
@@ -230,6 +251,7 @@ def _decoder(decode_maps: Any, is_half: bool) -> Kernel:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        grid: Any,
         partial: Any,
         xy: Any,
         score: Any,
@@ -237,6 +259,7 @@ def _decoder(decode_maps: Any, is_half: bool) -> Kernel:
     ) -> None:
         place, partial_place = memory(images), memory(partial)
         xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
+        grid_place, grid_step = memory(grid), numbers_step(grid)
         pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
         across = (columns + wide - 1) // wide
         for index in prange((maps + group - 1) // group * pieces):
@@ -264,6 +287,8 @@ def _decoder(decode_maps: Any, is_half: bool) -> Kernel:
                 infinity,
                 skips,
                 threshold,
+                grid_place,
+                grid_step,
                 pieces,
                 piece,
                 partial_place,
@@ -273,25 +298,25 @@ def _decoder(decode_maps: Any, is_half: bool) -> Kernel:
             )
         if pieces > 1:
             for i in range(maps):
-                outer = i // inner_count
-                first_element = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
-                state = (value(place, first_element, infinity), FAR, 0, 0)
+                first_pixel = first_element(i, start, outer_stride, inner_count, inner_stride)
+                state = (value(place, first_pixel, infinity), FAR, 0, 0)
                 for task in range(i * pieces, (i + 1) * pieces):
                     position = partial[3 * task]
-                    element = first_element
+                    element = first_pixel
                     if position != FAR:
                         element += position // width * row_stride + position % width * column_stride
                     greatest = value(place, element, infinity)
                     state = merge(state, (greatest, position, partial[3 * task + 1], partial[3 * task + 2]), FAR)
                 _write(
                     place,
-                    first_element,
+                    first_pixel,
                     row_stride,
                     column_stride,
                     width,
                     state,
                     skips,
                     threshold,
+                    numbers_at(grid_place, (number + i) * grid_step),
                     number + i,
                     xy_place,
                     score_place,
@@ -312,8 +337,8 @@ _ADJACENT, _SCATTERED, _SIDE_BY_SIDE = (
 _NO_PARTIAL = np.empty(0, np.int64)
 
 
-def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status: Any) -> None:
-    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`."""
+def argmax(maps: Maps, skips: bool, threshold: Any, grid: Any, xy: Any, score: Any, status: Any) -> None:
+    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `grid` holds a grid's numbers."""
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     rows, columns = height, width
     if maps.row_stride == width * maps.column_stride:
@@ -349,6 +374,7 @@ def argmax(maps: Maps, skips: bool, threshold: Any, xy: Any, score: Any, status:
             np.int16(0 if form is None else INFINITY_BITS[form]),
             skips,
             threshold,
+            grid,
             partial,
             xy,
             score,

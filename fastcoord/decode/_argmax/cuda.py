@@ -11,7 +11,7 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded
+from fastcoord._decode_cuda import decoded, placed
 from fastcoord._launch import (
     GROUP,
     WARP,
@@ -134,6 +134,9 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
         unit: Any,
         skips: bool,
         threshold: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
         xy: Any,
         score: Any,
         status: Any,
@@ -158,6 +161,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
                     threshold,
                 )
                 at = np.uint64(first_map + i)
+                x, y = placed(x, y, first_map + i, numbers, each, has_each)
                 xy[np.uint64(2 * (first_map + i))] = x
                 xy[np.uint64(2 * (first_map + i) + 1)] = y
                 score[at] = largest
@@ -171,10 +175,10 @@ by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decode
 by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_by_pixels, True)}
 
 
-def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, out: Any) -> Decoded:
+def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, grid: Any, out: Any) -> Decoded:
     """`decode.argmax` of CUDA arrays, as `_decode_cuda.decoded` says; `threshold` is NaN where there is none."""
 
-    def launch_all(read: Maps, array: Any, written: tuple[Any, Any, Any]) -> None:
+    def launch_all(read: Maps, array: Any, placement: Any, written: Any) -> None:
         dtype, height, width = read.memory.dtype, read.height, read.width
         is_whole = read.column_stride == 1 and read.row_stride == width
         has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
@@ -187,9 +191,10 @@ def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, out: Any) ->
         _whole, before = words(read.memory, array)
         least: Any = (np.float64 if dtype == np.float64 else np.float32)(threshold)
         unit = number_type(dtype)(1)
+        xy, score, _covariance, status = written
         blocks = -(-read.count // maps_in_block)
         for number, layout in enumerate(layouts(read, before, lanes * items)):
             options = layout, number * read.count, read.count, unit, skips, least
-            launch(decode, blocks, THREADS, array, memory, *options, *written)
+            launch(decode, blocks, THREADS, array, memory, *options, *placement, xy, score, status)
 
-    return decoded("heatmaps", heatmaps, axes, out, launch_all)
+    return decoded("heatmaps", heatmaps, axes, grid, out, launch_all)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import item_bytes, load, load_first, prefetch, store, workspace
+from fastcoord._memory import first_element, item_bytes, load, load_first, prefetch, store, workspace
 from fastcoord._vector import first_lane, lane_bits, like, out_of_line, splat, trailing_zeros
 from fastcoord.decode._argmax.formula import FAR, absorb
 from fastcoord.decode._argmax.search import AHEAD, finder, pixels_of, value_of
@@ -152,6 +152,8 @@ def decoder(answer: Any, is_half: bool) -> Any:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        grid: Any,
+        grid_step: int,
         pieces: int,
         piece: int,
         partial: Any,
@@ -166,10 +168,9 @@ def decoder(answer: Any, is_half: bool) -> Any:
         kept, kept_marks = workspace(nothing, PARTS), workspace(marks, PARTS)
         spoilt = workspace(splat(np.int64(0), PARTS), 1)
         least = first_lane((nothing,))[0]
-        outer = first_map // inner_count
         for chunk in range(first_map, last_map, PARTS * LANES):
             maps = PARTS * LANES if last_map - chunk > PARTS * LANES else last_map - chunk
-            first = start + outer * outer_stride + (chunk - outer * inner_count)
+            first = first_element(chunk, start, outer_stride, inner_count, inner_stride)
             see_maps(
                 place,
                 first,
@@ -211,6 +212,8 @@ def decoder(answer: Any, is_half: bool) -> Any:
                     state,
                     skips,
                     threshold,
+                    grid,
+                    grid_step,
                     number,
                     chunk + k,
                     pieces,
