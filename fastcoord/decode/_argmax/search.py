@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import as_int16, gather, item_bytes, load_line, octets, prefetch
+from fastcoord._memory import as_int16, gather, item_bytes, load_line, octets, prefetch, workspace
 from fastcoord._vector import (
     CACHE_LINE,
     any_lane,
@@ -29,6 +29,7 @@ from fastcoord._vector import (
     out_of_line,
     reinterpret,
     select,
+    splat,
     trailing_zeros,
 )
 from fastcoord.decode._argmax.formula import (
@@ -234,15 +235,17 @@ def _search(load: Any, lanes: Any, is_half: bool) -> Any:
     @inlined
     def search(place: Any, at: int, stride: int, best: Any) -> Any:
         """The number of the first of a block's pixels that are `best`, and how many are."""
-        lines = WORD // lanes(place)  # in a word
-        last = LINES // lines - 1
-        position, word, count = last * WORD, word_of(place, at, stride, best, last), 0
-        count = bit_count(word)
-        for w in range(last - 1, -1, -1):
+        words = LINES * lanes(place) // WORD
+        # The word is read back: where a compiler picks it, it may do so by branches (1.8 times as long, uint8 on AVX2)
+        kept = workspace(splat(np.uint64(0), LINES), 1)
+        filled, count = 0, 0
+        for w in range(words):
             bits = word_of(place, at, stride, best, w)
+            kept[w] = np.uint64(bits)
             count += bit_count(bits)
-            position, word = (w * WORD, bits) if bits != 0 else (position, word)
-        return position + trailing_zeros(word), count
+            filled |= (1 if bits != 0 else 0) << w
+        w = trailing_zeros(filled)
+        return w * WORD + trailing_zeros(np.int64(kept[w])), count
 
     return search
 

@@ -15,7 +15,7 @@ from fastcoord.decode._argmax.formula import FAR, absorb
 from fastcoord.decode._argmax.search import AHEAD, finder, pixels_of, value_of
 
 LANES = 16
-BLOCK = 8  # pixels
+BLOCK = 16  # pixels; 8: 1.09 times as long (17 channels)
 PARTS = 16  # vectors whose state is kept at a time
 
 
@@ -98,7 +98,7 @@ def decoder(answer: Any, is_half: bool) -> Any:
         columns: int,
         infinity: Any,
         greatest: Any,
-        mark: int,
+        mark: Any,
         is_spoilt: int,
         least: Any,
     ) -> Any:
@@ -117,10 +117,10 @@ def decoder(answer: Any, is_half: bool) -> Any:
             return greatest, position, several, is_spoilt
         block = mark >> 1
         across = (right - left + BLOCK - 1) // BLOCK
-        row: Any = np.int64(np.uint32(block) // np.uint32(across))
-        column = left + (block - row * across) * BLOCK
-        row += top
-        at = first + row * row_stride + column * stride
+        down: Any = np.int64(np.uint32(block) // np.uint32(across))
+        column = left + (block - down * across) * BLOCK
+        down += top
+        at = first + down * row_stride + column * stride
         hits = 0
         if right - column >= BLOCK:
             for k in range(BLOCK):
@@ -129,7 +129,7 @@ def decoder(answer: Any, is_half: bool) -> Any:
             for k in range(right - column):
                 hits |= (1 if value(place, at + k * stride, infinity) == greatest else 0) << k
         is_tie = (mark & 1) | (hits & (hits - 1))
-        return greatest, row * columns + column + trailing_zeros(hits), 1 if is_tie != 0 else 0, is_spoilt
+        return greatest, down * columns + column + trailing_zeros(hits), 1 if is_tie != 0 else 0, is_spoilt
 
     @outlined
     def decode_maps(
