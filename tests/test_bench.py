@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bench import ceiling, goals, machine, measure, peak, report, results, startup, throughput
+from bench.bench_refine import METHODS
 from bench.peers import Peer
 from bench.settings import QUICK
-from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, NHWC, SHAPES, Workload
+from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, MASSES, NHWC, REFINE, SHAPES, SOFT_ARGMAX, Workload
 from fastcoord import _ceiling
 
 
@@ -190,6 +191,16 @@ def test_a_benchmark_of_a_small_array(chosen, small_shapes, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("refine", ["quarter", "dark"])
+def test_a_benchmark_of_refinements(refine, small_shapes):
+    from bench import bench_refine
+
+    benchmark = Benchmark()
+    bench_refine.bench_refine(benchmark, QUICK._replace(budget=0), REFINE[0], refine)
+    assert benchmark.extra_info["operation"] == f"decode.argmax {refine}"
+    assert len(benchmark.extra_info["peers"]) == 1
+
+
 @pytest.mark.parametrize("workload", [ENCODE[0], ENCODE[3], Workload("D1", content=NHWC)], ids=str)
 def test_a_benchmark_of_squares(workload, small_shapes):
     from bench import bench_box
@@ -278,7 +289,13 @@ def test_goals(found):
 
 
 def test_each_goal_has_a_benchmark():
-    of = {"decode.onehot": DECODE, "decode.argmax": ARGMAX}
+    of = {
+        "decode.onehot": DECODE,
+        "decode.argmax": ARGMAX,
+        "decode.center_of_mass": MASSES,
+        "decode.soft_argmax": SOFT_ARGMAX,
+    }
+    of |= {f"decode.argmax {refine}": REFINE for refine in METHODS}
     for goal in goals.FRACTIONS:
         workloads = of.get(goal.operation, ENCODE)
         measured = {(workload.label, workload.dtype, workload.content) for workload in workloads}

@@ -285,8 +285,8 @@ def steps(is_adjacent: bool, is_half: bool) -> Steps:
         offset += beyond & (beyond >> 63)
         first, hits = search(place, at + offset * stride, stride, greatest)
         # it came again in this lane, in another, or in the block
-        is_tie = (mark & 1) | (lanes_that_hold & (lanes_that_hold - 1)) | (hits - 1)
-        return greatest, offset + first, 1 if is_tie != 0 else 0, is_spoilt
+        is_tie = (mark & 1 != 0) | (lanes_that_hold & (lanes_that_hold - 1) != 0) | (hits > 1)
+        return greatest, offset + first, 1 if is_tie else 0, is_spoilt
 
     if not is_half:
         return Steps(lowest, lanes, read_numbers, find)

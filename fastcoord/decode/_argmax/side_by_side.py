@@ -20,7 +20,7 @@ PARTS = 16  # vectors whose state is kept at a time
 
 
 def decoder(answer: Any, is_half: bool) -> Any:
-    """As `cpu._scattered`, of maps that are side by side; `answer` writes what was found in a map."""
+    """As `one_by_one.decoder`, of maps that stand side by side; `answer` writes what was found in a map."""
 
     @inlined
     def load_maps(place: Any, at: int, stride: int, count: int) -> Any:
@@ -152,6 +152,7 @@ def decoder(answer: Any, is_half: bool) -> Any:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        window: Any,
         grid: Any,
         grid_step: int,
         pieces: int,
@@ -212,6 +213,7 @@ def decoder(answer: Any, is_half: bool) -> Any:
                     state,
                     skips,
                     threshold,
+                    window,
                     grid,
                     grid_step,
                     number,
