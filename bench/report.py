@@ -2,8 +2,9 @@
 
 ``python -m bench.report`` prints them; ``--write README.md`` puts each between its markers, ``<!-- table: NAME -->``
 and ``<!-- end -->``; ``--check README.md`` fails where the file differs from the stored figures. NAME is an operation
-(``decode.onehot``), ``networks``, ``latency``, ``startup`` or ``goals``; ``NAME MACHINE`` takes the figures of one
-machine, and without it the tables of all machines follow each other.
+(``decode.onehot``), ``networks``, ``latency``, ``startup`` or ``goals``, or for a GPU ``gpu``, ``gpu-bandwidth`` or
+``gpu-latency``; ``NAME MACHINE`` takes the figures of one machine, and without it the tables of all machines follow
+each other.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import goals, results
+from bench.gpu import tables as gpu
 from bench.throughput import ALLOCATING, OUT
 from bench.workloads import ONE_HOT, SHAPES
 
@@ -28,6 +30,8 @@ PROOF = ("N1", "float32", ONE_HOT)
 def caption(found: Results) -> str:
     """One line that says where and how the figures were measured."""
     machine = found["machine"]
+    if "gpu" in machine:
+        return gpu.caption(machine)
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     return (
         f"{machine['cpu']} ({machine['target']}), {machine['threads']} threads ({machine['threading_layer']}), "
@@ -148,6 +152,9 @@ def all_goals(found: Results) -> str:
 
 def tables(found: Results) -> dict[str, str]:
     """All tables of one machine, by name."""
+    if "gpu" in found["machine"]:
+        of_gpu = gpu.tables(list(found["benchmarks"].values()))
+        return {name: f"{_table(*table)}\n\n{caption(found)}" for name, table in of_gpu.items()}
     operations = dict.fromkeys(row["operation"] for row in _of_kind(found, "throughput"))
     made = {operation: throughput(found, operation) for operation in operations}
     made |= {

@@ -367,12 +367,13 @@ def require_apart(names: Sequence[str], *arrays: NDArray[Any]) -> None:
                 raise ValueError(f"{name}: {expected}")
 
 
-def decoded_members(out: Any) -> tuple[Any, Any, Any, Any]:
-    """The members of `out`, where the decoder gives no covariance."""
+def decoded_members(out: Any, covariance: bool = False) -> tuple[Any, Any, Any, Any]:
+    """The members of `out`, where the decoder gives a covariance or not."""
     if not isinstance(out, tuple) or len(out) != 4:
         raise TypeError(f"out: expected Decoded(xy, score, covariance, status); got {type(out).__qualname__}")
-    if out[2] is not None:
-        raise TypeError(f"out.covariance: expected None; got {type(out[2]).__qualname__}")
+    if (out[2] is not None) != covariance:
+        expected = "an array, as covariance=True" if covariance else "None, as no covariance is asked for"
+        raise TypeError(f"out.covariance: expected {expected}; got {type(out[2]).__qualname__}")
     return out
 
 

@@ -7,18 +7,27 @@ import numpy as np
 
 from fastcoord._arrays import Maps, decoded_members, flat, maps, pixel_array, require_apart, result, write_back
 from fastcoord._libraries import in_library, library_of
+from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
 
 _SINGLE, _DOUBLE, _FLAGS = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int32)
+_NO_COVARIANCE = {dtype: np.empty(0, dtype) for dtype in (_SINGLE, _DOUBLE)}
 
 
 def decoded(
-    name: str, array: Any, axes: Any, out: Decoded | None, decode: Callable[[Maps, Any, Any, Any], None]
+    name: str,
+    array: Any,
+    axes: Any,
+    grid: Any,
+    out: Decoded | None,
+    decode: Callable[[Maps, Any, Any, Any, Any, Any], None],
+    covariance: bool = False,
 ) -> Decoded:
-    """What a decoder returns, by ``decode(maps, xy, score, status)``, which writes an answer for each map.
+    """What a decoder returns, by ``decode(maps, numbers, xy, score, covariance, status)``, an answer for each map.
 
-    `name` is that of the argument `array`. The arrays that are written are flat, xy with x and y in turn; xy and score
-    are float64 where the maps are, else float32.
+    `name` is that of the argument `array`. The arrays that are written are flat, xy with x and y in turn; xy, score and
+    covariance are float64 where the maps are, else float32. Of covariance there are four elements for each map, or none
+    at all if it is not asked for. `numbers`, of the type of xy, are for `_placement.placed`.
 
     Raises
     ------
@@ -30,26 +39,38 @@ def decoded(
     read = maps(name, array, axes)
     dtype = _DOUBLE if array.dtype == _DOUBLE else _SINGLE
     batch = read.batch
+    require_grid(grid)
+    numbers = numbers_for(grid, dtype, read.height, read.width, batch)
     if out is None:
         count = len(read.starts) * read.count
         xy, score, status = np.empty(2 * count, dtype), np.empty(count, dtype), np.empty(count, _FLAGS)
+        spread = np.empty(4 * count, dtype) if covariance else _NO_COVARIANCE[dtype]
         if count:
-            decode(read, xy, score, status)
-        made = Decoded(xy.reshape(*batch, 2), score.reshape(batch), None, status.reshape(batch))
+            decode(read, numbers, xy, score, spread, status)
+        made = Decoded(
+            xy.reshape(*batch, 2),
+            score.reshape(batch),
+            spread.reshape(*batch, 2, 2) if covariance else None,
+            status.reshape(batch),
+        )
         return made if library is None else in_library(library, made)
-    given = decoded_members(out)
+    given = decoded_members(out, covariance)
     xy = result("out.xy", given[0], (*batch, 2), dtype, library=library)
     score = result("out.score", given[1], batch, dtype, library=library)
     status = result("out.status", given[3], batch, _FLAGS, library=library)
-    require_apart(("out.xy", "out.score", "out.status"), xy, score, status, array)
-    flat_xy, flat_score, flat_status = flat(xy), flat(score), flat(status)
+    written, names = [xy, score, status], ["out.xy", "out.score", "out.status"]
+    if covariance:
+        written.append(result("out.covariance", given[2], (*batch, 2, 2), dtype, library=library))
+        names.append("out.covariance")
+    require_apart(names, *written, array)
+    flat_written = [flat(member) for member in written]
+    flat_xy, flat_score, flat_status, *spreads = flat_written
     if flat_score.size:
-        decode(read, flat_xy, flat_score, flat_status)
-    write_back(flat_xy, xy)
-    write_back(flat_score, score)
-    write_back(flat_status, status)
+        decode(read, numbers, flat_xy, flat_score, spreads[0] if spreads else _NO_COVARIANCE[dtype], flat_status)
+    for flat_member, member in zip(flat_written, written, strict=True):
+        write_back(flat_member, member)
     if library is not None:
-        library.written(given[0])
-        library.written(given[1])
-        library.written(given[3])
+        for member in given:
+            if member is not None:
+                library.written(member)
     return out

@@ -20,7 +20,8 @@ from fastcoord._arrays import (
 )
 from fastcoord._halves import FORMATS
 from fastcoord._libraries import in_library, library_of, numpy_bfloat16
-from fastcoord._points import first_outside
+from fastcoord._points import first_outside, in_pixels
+from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Encoded
 
 _SINGLE = np.dtype(np.float32)
@@ -31,6 +32,7 @@ def drawn(
     shape: tuple[int, int],
     dtype: np.dtype[Any],
     axes: Any,
+    grid: Any,
     return_weight: bool,
     out: Any,
     draw: Callable[[Maps, Any, Any], None],
@@ -38,8 +40,8 @@ def drawn(
     """What an encoder returns, by ``draw(maps, points, weight)``, which writes a map and a weight for each point.
 
     `shape` and `dtype` are checked already, by `_arrays.canvas` and `_arrays.pixel_type`; the other arguments are here.
-    `points` is flat, x and y in turn, and `weight` too: 1 where the pixel nearest to the point is on the canvas, and 0,
-    over a map of zeros, where it is not. Maps of float16 and bfloat16 are uint16 to `draw`.
+    `points` is flat, x and y in turn, in pixels, and `weight` too: 1 where the pixel nearest to the point is on the
+    canvas, and 0, over a map of zeros, where it is not. Maps of float16 and bfloat16 are uint16 to `draw`.
 
     Raises
     ------
@@ -56,12 +58,16 @@ def drawn(
         numpy_bfloat16()  # raises where NumPy has none
     height, width = shape
     batch = points.shape[:-1]
+    require_grid(grid)
+    numbers = None if grid is None else numbers_for(grid, points.dtype, height, width, batch, back=True)
     whole = batch_with_canvas(batch, height, width, axes)
     given_images, given_weight = encoded_members(out) if return_weight and out is not None else (out, None)
     name = "out.maps" if return_weight else "out"
     images = result(name, given_images, whole, dtype, points, library=library)
     weight = result("out.weight", given_weight, batch, _SINGLE, points, images, library=library)
     flat_points = read_only(points.ravel())
+    if numbers is not None:
+        flat_points = read_only(in_pixels(flat_points, numbers))
     if not return_weight:
         outside = first_outside(flat_points, height, width)
         if outside >= 0:

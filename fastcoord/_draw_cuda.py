@@ -28,8 +28,10 @@ from fastcoord._launch import (
     store_four,
     words,
 )
+from fastcoord._placement_cuda import placed, placement
 from fastcoord._points import nearest
 from fastcoord._vector import convert
+from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Encoded
 
 TILE = 1 << 12  # pixels that one warp writes; not measured
@@ -40,12 +42,26 @@ THREADS = 256  # in a block
 
 
 @inlined
-def pixel_of_point(i: Any, points: Any, points_layout: Any, point_unit: Any, layout: Any) -> Any:
-    """The column and the row of the pixel nearest to point `i`, each NOWHERE if it is none of the canvas."""
-    at: Any = first_element(i, points_layout)
-    x = nearest(convert(points[np.uint64(at)], point_unit), layout.columns)
-    y = nearest(convert(points[np.uint64(at + points_layout.column_stride)], point_unit), layout.rows)
-    return x, y
+def pixel_of_point(
+    i: Any,
+    points: Any,
+    points_layout: Any,
+    unit: Any,
+    layout: Any,
+    at: Any,
+    numbers: Any,
+    each: Any,
+    has_each: Any,
+) -> Any:
+    """The column and the row of the pixel nearest to point `i`, each NOWHERE if it is none of the canvas.
+
+    It is the point of map number `at`; the last three arguments are the placement.
+    """
+    first: Any = first_element(i, points_layout)
+    x = convert(points[np.uint64(first)], unit)
+    y = convert(points[np.uint64(first + points_layout.column_stride)], unit)
+    x, y = placed(x, y, at, numbers, each, has_each)
+    return nearest(x, layout.columns), nearest(y, layout.rows)
 
 
 @inlined
@@ -84,6 +100,7 @@ def drawn(
     shape: Any,
     dtype: np.dtype[Any],
     axes: Any,
+    grid: Any,
     return_weight: bool,
     out: Any,
     value: Any,
@@ -100,7 +117,8 @@ def drawn(
     contiguous.
 
     `encoders` are kernels by the number of pixels in a group; that of 1 is for pixels anywhere. The last arguments of a
-    kernel are `value`, in the type of the pixels as they are written (a bool as a byte), and `numbers`.
+    kernel are the placement of the grid's way back, `value`, in the type of the pixels as they are written (a bool as a
+    byte), and `numbers`.
 
     Raises
     ------
@@ -117,6 +135,9 @@ def drawn(
     height, width = canvas(shape)
     require_int32("shape", height, width)
     batch = seen.shape[:-1]
+    require_grid(grid)
+    position: Any = np.dtype(np.float32 if seen.dtype == np.float32 else np.float64)
+    back = numbers_for(grid, position, height, width, batch, back=True)
     whole = batch_with_canvas(batch, height, width, axes)
     given = (out, None)
     if return_weight and out is not None:
@@ -129,7 +150,8 @@ def drawn(
         weights = flat_memory("out.weight", seen_weight, weight)
         if seen.size:
             points = maps("xy", seen[..., np.newaxis, :], (-2, -1))
-            _launch(encoders, written, images, points, xy, weights, value, numbers)
+            last = *placement(back, xy, weights), written.memory.dtype.type(value), *numbers
+            _launch(encoders, written, images, points, xy, weights, position.type(1), last)
     if not return_weight:
         return images
     return Encoded(images, weight) if out is None else out
@@ -142,14 +164,13 @@ def _launch(
     points: Maps,
     xy: Any,
     weights: Any,
-    value: Any,
-    numbers: tuple[Any, ...],
+    point_unit: Any,
+    last: tuple[Any, ...],
 ) -> None:
     height, width, dtype = written.height, written.width, written.memory.dtype
     is_whole = written.column_stride == 1 and written.row_stride == width
     items = GROUP // dtype.itemsize if is_whole and written.memory.nbytes >= 2 * GROUP else 1
     tiles = -(-height * width // TILE)
-    point_unit = np.float32(1) if points.memory.dtype == np.float32 else np.float64(1)
     memory = flat_memory("out", written.memory, images)
     in_words, before = words(written.memory, images)
     points_memory = flat_memory("xy", points.memory, xy)
@@ -174,8 +195,7 @@ def _launch(
             tiles,
             TILE,
             point_unit,
-            dtype.type(value),
-            *numbers,
+            *last,
         )
 
 

@@ -1,4 +1,4 @@
-"""Points on a canvas: which pixel a position belongs to, and the search for a point that belongs to none.
+"""Points on a canvas: their way from a grid, which pixel a position belongs to, the search for what belongs to none.
 
 Shared by the encoders whose maps begin from a pixel, and by the kernels of both targets.
 """
@@ -6,9 +6,11 @@ Shared by the encoders whose maps begin from a pixel, and by the kernels of both
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastcoord._compile import inlined, kernel
 from fastcoord._memory import load, memory
+from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import any_lane, convert, lane_numbers, like, select, splat
 
 NOWHERE = -1
@@ -54,3 +56,17 @@ def first_outside(points: Any, height: int, width: int) -> int:
     """The number of the first of the flat `points` that is not on the canvas, or −1."""
     found: int = _first_outside.serial(points, height, width)
     return found
+
+
+@kernel
+def _place(points: Any, numbers: Any, pixels: Any) -> None:
+    place, step = memory(numbers), numbers_step(numbers)
+    for i in range(points.size // 2):
+        pixels[2 * i], pixels[2 * i + 1] = placed(points[2 * i], points[2 * i + 1], numbers_at(place, i * step))
+
+
+def in_pixels(points: NDArray[Any], numbers: NDArray[Any]) -> NDArray[Any]:
+    """The flat `points` of a grid as they count pixels, in their type; `numbers` are those of the grid's way back."""
+    pixels = np.empty_like(points)
+    _place.serial(points, numbers, pixels)
+    return pixels

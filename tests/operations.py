@@ -13,7 +13,9 @@ import numpy as np
 
 import fastcoord as fc
 from fastcoord.decode._argmax.reference import argmax as decode_argmax
+from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_center_of_mass
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
+from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from fastcoord.network.reference import network
@@ -33,6 +35,10 @@ class Operation:
     cases: Callable[[], Iterator[Case]]
     exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
     is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
+
+    def exact_with(self, options: dict[str, Any]) -> frozenset[str]:
+        """The members that hold no rounding in a call with these options."""
+        return self.exact if options.get("grid") is None else self.exact - {"xy"}
 
     @property
     def room(self) -> str:
@@ -57,8 +63,12 @@ def decoder(reference):
     """A reference for (..., H, W) maps, which computes in `dtype`, for the maps of a case."""
 
     @functools.wraps(reference)
-    def adapted(maps, *, axes=(-2, -1), working, **options):
-        return reference(np.moveaxis(np.asarray(maps), axes, (-2, -1)), dtype=working, **options)
+    def adapted(maps, *, axes=(-2, -1), grid=None, working, **options):
+        maps = np.moveaxis(np.asarray(maps), axes, (-2, -1))
+        xy, *others = reference(maps, dtype=working, **options)
+        if grid is not None:
+            xy = cases.in_grid(grid, xy, *maps.shape[-2:])
+        return xy, *others
 
     return adapted
 
@@ -67,10 +77,13 @@ def encoder(reference):
     """A reference that returns (..., H, W) maps and weights, for the points of a case."""
 
     @functools.wraps(reference)
-    def adapted(points, *, axes=(-2, -1), return_weight=False, working, **options):
+    def adapted(points, *, axes=(-2, -1), return_weight=False, grid=None, working, **options):
         if options.get("dtype") == "bfloat16":  # NumPy knows the name only where ml_dtypes was imported
             options["dtype"] = cases.half_type("bfloat16")
-        maps, weight = reference(np.asarray(points), **options)
+        points = np.asarray(points)
+        if grid is not None:
+            points = cases.in_pixels(grid, points, *options["shape"])
+        maps, weight = reference(points, **options)
         return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
 
     return adapted
@@ -113,7 +126,13 @@ _exact = frozenset({"maps", "weight"})
 
 OPERATIONS = (
     Operation(
-        *("decode.onehot", fc.decode.onehot, decoder(decode_onehot), cases.images, frozenset({"score", "status"})),
+        *(
+            "decode.onehot",
+            fc.decode.onehot,
+            decoder(decode_onehot),
+            cases.images_and_grids,
+            frozenset({"score", "status"}),
+        ),
         is_general=True,
     ),
     Operation(
@@ -121,7 +140,14 @@ OPERATIONS = (
         frozenset({"xy", "score", "status"}),
         is_general=True,
     ),
-    Operation("encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points, _exact, is_general=True),
+    Operation("decode.soft_argmax", fc.decode.soft_argmax, decoder(decode_soft_argmax), cases.logits, is_general=True),
+    Operation(
+        *("decode.center_of_mass", fc.decode.center_of_mass, decoder(decode_center_of_mass), cases.masses),
+        is_general=True,
+    ),
+    Operation(
+        "encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points_and_grids, _exact, is_general=True
+    ),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
     *(
         Operation(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bench import ceiling, goals, machine, measure, peak, report, results, startup, throughput
+from bench.bench_refine import METHODS
 from bench.peers import Peer
 from bench.settings import QUICK
-from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, NHWC, SHAPES, Workload
+from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, MASSES, NHWC, REFINE, SHAPES, SOFT_ARGMAX, Workload
 from fastcoord import _ceiling
 
 
@@ -190,6 +191,16 @@ def test_a_benchmark_of_a_small_array(chosen, small_shapes, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("refine", ["quarter", "dark"])
+def test_a_benchmark_of_refinements(refine, small_shapes):
+    from bench import bench_refine
+
+    benchmark = Benchmark()
+    bench_refine.bench_refine(benchmark, QUICK._replace(budget=0), REFINE[0], refine)
+    assert benchmark.extra_info["operation"] == f"decode.argmax {refine}"
+    assert len(benchmark.extra_info["peers"]) == 1
+
+
 @pytest.mark.parametrize("workload", [ENCODE[0], ENCODE[3], Workload("D1", content=NHWC)], ids=str)
 def test_a_benchmark_of_squares(workload, small_shapes):
     from bench import bench_box
@@ -278,7 +289,13 @@ def test_goals(found):
 
 
 def test_each_goal_has_a_benchmark():
-    of = {"decode.onehot": DECODE, "decode.argmax": ARGMAX}
+    of = {
+        "decode.onehot": DECODE,
+        "decode.argmax": ARGMAX,
+        "decode.center_of_mass": MASSES,
+        "decode.soft_argmax": SOFT_ARGMAX,
+    }
+    of |= {f"decode.argmax {refine}": REFINE for refine in METHODS}
     for goal in goals.FRACTIONS:
         workloads = of.get(goal.operation, ENCODE)
         measured = {(workload.label, workload.dtype, workload.content) for workload in workloads}
@@ -348,3 +365,31 @@ def test_a_benchmark_of_a_small_network():
     assert line.count(report.MISSED) == 1
     goals_of_networks = [line for line in report.all_goals(found).splitlines() if "features of 3×3" in line]
     assert [report.MISSED in line for line in goals_of_networks] == [True, False]
+
+
+def test_tables_of_a_gpu():
+    machine = {"name": "a-gpu", "gpu": "A GPU", "driver": "1", "cuda": "2", "date": "3", "command": "4"}
+    machine |= {"revision": "5", "python": "6", "versions": {"numba": "7", "cupy": None}}
+    row = {
+        "kind": "gpu",
+        "operation": "decode.argmax",
+        "label": "D1",
+        "shape": [64, 17, 64, 48],
+        "dtype": "float32",
+        "graph": {"median": 1e-5},
+        "called": {"median": 2e-5},
+        "gigabytes_per_second": 1337.0,
+        "fraction": 0.5,
+        "bandwidth": "read",
+        "goal": 0.9,
+        "peers": {"PyTorch": {"median": 1e-4}},
+    }
+    slow = {**row, "label": "D2", "graph": None}
+    host = {"kind": "gpu host", "title": "decode.argmax, out=", "goal": 15e-6, "median": 20e-6}
+    found = {"machine": machine, "benchmarks": {"a": row, "b": slow, "c": host}}
+    tables = report.tables(found)
+    assert "| 10.0 | 1337 | 0.50 (read) | ≤ 12 µs | PyTorch 5.0× |" in tables["gpu"]
+    assert "| 20.0 | 1337 | 0.50 (read) | **≥ 0.90 missed** | PyTorch 5.0× |" in tables["gpu"]
+    assert "| decode.argmax, out= | 20.0 | **≤ 15 missed** |" in tables["gpu-latency"]
+    assert "A GPU, driver 1, CUDA 2, 3, `4`, revision 5; Python 6, numba 7." in tables["gpu"]
+    assert set(tables) == {"gpu", "gpu-latency"}

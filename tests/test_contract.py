@@ -12,7 +12,7 @@ import fastcoord as fc
 from fastcoord.results import Encoded
 from tests import cases
 from tests.contract import CANVAS, decoders, encoders, foreign, images, networks, operations, points, said, valid
-from tests.operations import members
+from tests.operations import OPERATIONS, members
 
 
 def types_of(operation):
@@ -22,6 +22,7 @@ def types_of(operation):
 
 
 pytestmark = pytest.mark.small
+GRIDDED = [operation for operation in OPERATIONS if operation.room in ("decode", "encode")]
 
 
 class Tensor:
@@ -249,6 +250,22 @@ def test_dtype_that_is_none(encoder, dtype):
         encoder.function(points(), shape=CANVAS, dtype=dtype)
 
 
+@pytest.mark.parametrize("operation", GRIDDED, ids=str)
+@pytest.mark.parametrize("grid", ["corners", 2, np.ones(4), fc.grid, fc.grid.strides, [fc.grid.half]], ids=str)
+def test_grid_that_is_none(operation, grid):
+    arguments, options = valid(operation, 2)
+    with pytest.raises(TypeError, match=said("grid: expected a grid of fastcoord.grid, or None", "got")):
+        operation.function(*arguments, **options, grid=grid)
+
+
+@pytest.mark.parametrize("operation", GRIDDED, ids=str)
+@pytest.mark.parametrize("batch", [(), (2,), (0,), (3, 1)], ids=repr)
+def test_boxes_for_other_maps(operation, batch):
+    arguments, options = valid(operation, *batch)
+    with pytest.raises(ValueError, match=said("grid: expected boxes", f"batch shape {batch}", "got (3,)")):
+        operation.function(*arguments, **options, grid=fc.grid.crops(np.arange(12).reshape(3, 4)))
+
+
 # Points beyond the canvas
 
 _BEYOND = [
@@ -350,7 +367,7 @@ def _public_modules():
     for room in (fc.decode, fc.encode):
         for name in room.__all__:
             yield getattr(room, name).__module__
-    yield from ("fastcoord.results", "fastcoord.datasets", fc.CoordNet.__module__)
+    yield from ("fastcoord.results", "fastcoord.grid", "fastcoord.datasets", fc.CoordNet.__module__)
 
 
 @pytest.mark.parametrize("module", sorted(set(_public_modules())))

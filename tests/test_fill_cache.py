@@ -53,6 +53,7 @@ def use(draws, networks):
             for draw in draws:
                 draw(xy, shape=(70, 90), dtype="uint8")
                 draw(xy, shape=(70, 90), dtype="uint8", return_weight=True)
+                draw(xy, shape=(70, 90), dtype="uint8", grid=fc.grid.strides(1))
                 draw(xy, shape=(70, 90), dtype="uint8", out=images)
                 draw(xy, shape=(70, 90), dtype=bool)
                 xy.flags.writeable = False

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
-from fastcoord._memory import load, memory, store, store_first
+from fastcoord._memory import first_element, load, memory, store, store_first
 from fastcoord._vector import lane_merge, out_of_line, splat
 from fastcoord.network.formula import Tables, coordinate_tables, finish, group_of, merge, read_out, trimmed
 from fastcoord.network.tile import (
@@ -150,9 +150,7 @@ def _network(features: int, is_adjacent: bool, is_in_place: bool) -> Kernel:
             sums_place, scratch_place = memory(sums), memory(scratch)
             last = (group + 1) * maps_in_task
             for i in range(group * maps_in_task, last if last < maps else maps):
-                map_number = i * channels
-                outer = map_number // inner_count
-                image = start + outer * outer_stride + (map_number - outer * inner_count) * inner_stride
+                image = first_element(i * channels, start, outer_stride, inner_count, inner_stride)
                 for at in range(0, sums.size, LANES):  # slices assigned to took 5 of 11 s to compile
                     store(sums_place, at, splat(unit - unit, LANES))
                 if is_in_place:

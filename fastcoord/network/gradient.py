@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel
-from fastcoord._memory import load, memory, store
+from fastcoord._memory import first_element, load, memory, store
 from fastcoord._vector import convert, lane_merge, splat
 from fastcoord.network.cpu import fill_adjacent, fill_scattered, in_lanes, most_features, packed
 from fastcoord.network.formula import coordinate_gradient, coordinate_tables, group_of, merge, total
@@ -104,9 +104,7 @@ def _gradients(features: int, is_adjacent: bool) -> Kernel:
                 rows = piece_rows if piece_rows < height - row else height - row
                 top = row - above if row > above else 0
                 bottom = row + rows + above if row + rows + above < height else height
-                map_number = i * channels
-                outer = map_number // inner_count
-                image = start + outer * outer_stride + (map_number - outer * inner_count) * inner_stride
+                image = first_element(i * channels, start, outer_stride, inner_count, inner_stride)
                 for c in range(channels):
                     fill(
                         source_place,

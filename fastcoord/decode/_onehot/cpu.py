@@ -17,6 +17,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import loaded_type
 from fastcoord._memory import (
+    first_element,
     gather,
     item_bytes,
     load,
@@ -25,6 +26,7 @@ from fastcoord._memory import (
     prefetch,
     store,
 )
+from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import (
     any_lane,
     convert,
@@ -111,6 +113,14 @@ def _adjacent_band(
     return _merge_lanes(state), _merge_census_lanes(census)
 
 
+@inlined
+def _write(answer: Any, numbers: Any, at: int, xy: Any, score: Any, status: Any) -> None:
+    """The answer for map number `at`, in the grid of these numbers."""
+    x, y, largest, flags = answer
+    xy[2 * at], xy[2 * at + 1] = placed(x, y, numbers)
+    score[at], status[at] = largest, flags
+
+
 @outlined
 def _decode_group(
     place: Any,
@@ -124,6 +134,8 @@ def _decode_group(
     rows: int,
     columns: int,
     unit: Any,
+    grid: Any,
+    grid_step: int,
     xy: Any,
     score: Any,
     status: Any,
@@ -137,8 +149,7 @@ def _decode_group(
     height, width = convert(rows, unit), convert(columns, unit)
     nil = unit - unit
     for i in range(first_map, last_map):
-        outer = 0 if i < inner_count else i // inner_count
-        first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        first = first_element(i, start, outer_stride, inner_count, inner_stride)
         lone = lone_pixel(place, first, rows * columns)
         if lone == SEVERAL:
             state, census = _adjacent_band(place, first, columns, 1, 0, rows, columns, height, width)
@@ -151,7 +162,8 @@ def _decode_group(
                 value = convert(place[first + lone], unit)
                 state, census = absorb(state, value, x, y, width, height), count(census, value)
         at = number + i
-        xy[2 * at], xy[2 * at + 1], score[at], status[at] = finish(state, census, width, height)
+        answer = finish(state, census, width, height)
+        _write(answer, numbers_at(grid, at * grid_step), at, xy, score, status)
 
 
 @kernel
@@ -169,6 +181,7 @@ def _stretched(
     columns: int,
     band_rows: int,
     unit: Any,
+    grid: Any,
     partial: Any,
     xy: Any,
     score: Any,
@@ -177,6 +190,7 @@ def _stretched(
     """Maps of one band, each in one stretch of memory."""
     place = memory(images)
     xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
+    grid_place, grid_step = memory(grid), numbers_step(grid)
     group = 1 if maps < TASKS else GROUP if maps > TASKS * GROUP else maps // TASKS
     for index in prange((maps + group - 1) // group):
         first: Any = np.int64(index) * group  # an unsigned index would make floats of differences
@@ -193,6 +207,8 @@ def _stretched(
             rows,
             columns,
             unit,
+            grid_place,
+            grid_step,
             xy_place,
             score_place,
             status_place,
@@ -242,25 +258,26 @@ def _decoder(band: Any) -> Kernel:
         columns: int,
         band_rows: int,
         unit: Any,
+        grid: Any,
         partial: Any,
         xy: Any,
         score: Any,
         status: Any,
     ) -> None:
-        place = memory(images)
+        place, grid_place, grid_step = memory(images), memory(grid), numbers_step(grid)
         height, width = convert(rows, unit), convert(columns, unit)
         bands = (rows + band_rows - 1) // band_rows
         for index in prange(maps * bands):
             task: Any = np.int64(index)  # an unsigned index would make floats of differences
             i = task // bands
             first_row = (task - i * bands) * band_rows
-            outer = i // inner_count
-            first = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            first = first_element(i, start, outer_stride, inner_count, inner_stride)
             some = band_rows if band_rows < rows - first_row else rows - first_row
             state, census = band(place, first, row_stride, column_stride, first_row, some, columns, height, width)
             if bands == 1:
-                i += number
-                xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(state, census, width, height)
+                at = number + i
+                answer = finish(state, census, width, height)
+                _write(answer, numbers_at(grid_place, at * grid_step), at, xy, score, status)
             else:
                 for member in range(STATE):
                     partial[task, member] = state[member]
@@ -273,8 +290,9 @@ def _decoder(band: Any) -> Kernel:
                     row = partial[task]
                     state = merge(state, (row[0], row[1], row[2], row[3], row[4]))
                     census = merge_census(census, (row[STATE], row[STATE + 1]))
-                i += number
-                xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(state, census, width, height)
+                at = number + i
+                answer = finish(state, census, width, height)
+                _write(answer, numbers_at(grid_place, at * grid_step), at, xy, score, status)
 
     return kernel(decode)
 
@@ -328,13 +346,14 @@ def _side_by_side(
     columns: int,
     band_rows: int,
     unit: Any,
+    grid: Any,
     partial: Any,
     xy: Any,
     score: Any,
     status: Any,
 ) -> None:
     """Maps that stand side by side, as those of NHWC do: `inner_count` of them, of which sixteen fill a vector."""
-    place, kept = memory(images), memory(partial)
+    place, kept, grid_place, grid_step = memory(images), memory(partial), memory(grid), numbers_step(grid)
     height, width = convert(rows, unit), convert(columns, unit)
     parts = (inner_count + LANES - 1) // LANES
     for index in prange(maps // inner_count * parts):
@@ -349,10 +368,9 @@ def _side_by_side(
             store(kept, (task * (STATE + CENSUS) + member) * LANES, members[member])
         for k in range(some):
             a = partial[task, :, k]
-            i = number + outer * inner_count + first + k
-            xy[2 * i], xy[2 * i + 1], score[i], status[i] = finish(
-                (a[0], a[1], a[2], a[3], a[4]), (a[STATE], a[STATE + 1]), width, height
-            )
+            at = number + outer * inner_count + first + k
+            answer = finish((a[0], a[1], a[2], a[3], a[4]), (a[STATE], a[STATE + 1]), width, height)
+            _write(answer, numbers_at(grid_place, at * grid_step), at, xy, score, status)
 
 
 _adjacent, _scattered = _decoder(_adjacent_band), _decoder(_scattered_band)
@@ -361,8 +379,8 @@ _adjacent, _scattered = _decoder(_adjacent_band), _decoder(_scattered_band)
 _NO_PARTIAL = {dtype: np.empty((0, STATE + CENSUS), dtype) for dtype in (np.float32, np.float64)}
 
 
-def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
-    """Decode `maps` into flat arrays."""
+def onehot(maps: Maps, grid: Any, xy: Any, score: Any, status: Any) -> None:
+    """Decode `maps` into flat arrays; `grid` holds a grid's numbers."""
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     number = number_type(loaded_type(pixels.dtype), height, width)
     band_rows = min(max(BAND // width, 1), height)
@@ -392,6 +410,7 @@ def onehot(maps: Maps, xy: Any, score: Any, status: Any) -> None:
             width,
             band_rows,
             number(1),
+            grid,
             partial,
             xy,
             score,

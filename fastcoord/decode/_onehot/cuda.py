@@ -11,26 +11,22 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from fastcoord._arrays import Maps, decoded_members, maps, pixel_array
+from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
+from fastcoord._decode_cuda import decoded, placed
 from fastcoord._launch import (
     GROUP,
     WARP,
     block_merge,
     column_and_row,
-    described,
-    device_of,
     first_element,
     flat_memory,
     launch,
     layouts,
     load_four,
     load_sixteen,
-    made_or_given,
     moved,
     next_pixel,
-    require_cuda,
-    require_int32,
     warp_merge,
     words,
 )
@@ -171,6 +167,9 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
         first_map: int,
         maps: int,
         unit: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
         xy: Any,
         score: Any,
         status: Any,
@@ -187,6 +186,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
                 width, height = convert(layout.columns, unit), convert(layout.rows, unit)
                 x, y, largest, flags = finish(found[:STATE], found[STATE:], width, height)
                 at = np.uint64(first_map + i)
+                x, y = placed(x, y, first_map + i, numbers, each, has_each)
                 xy[np.uint64(2 * (first_map + i))] = x
                 xy[np.uint64(2 * (first_map + i) + 1)] = y
                 score[at] = largest
@@ -200,42 +200,12 @@ by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decode
 by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_by_pixels, True)}
 
 
-def onehot(images: Any, axes: Any, out: Any) -> Decoded:
-    """`decode.onehot` of CUDA arrays: of PyTorch, CuPy or Numba, or what has `__cuda_array_interface__`.
-
-    The result is an array of the same library; of Numba where that is none of the three. The kernel runs on the current
-    stream of PyTorch or CuPy, on the default stream of others, and the host does not wait for it. Nothing is copied:
-    elements that are not whole elements apart are refused, as are maps of 2³¹ pixels and more. The arrays of `out` are
-    contiguous.
-
-    Raises
-    ------
-    RuntimeError
-        There is no driver or no GPU.
-    TypeError, ValueError
-        As for NumPy arrays; also for tensors that require grad and for arrays on two devices.
-    """
-    require_cuda()
-    seen = pixel_array("images", described("images", images))
-    read = maps("images", seen, axes)
-    require_int32("images", read.height, read.width)
-    dtype: Any = np.float64 if seen.dtype == np.float64 else np.float32
-    given = (None, None, None, None) if out is None else decoded_members(out)
-    xy, seen_xy = made_or_given("out.xy", given[0], images, (*read.batch, 2), dtype, seen)
-    score, seen_score = made_or_given("out.score", given[1], images, read.batch, dtype, seen, seen_xy)
-    status, seen_status = made_or_given("out.status", given[3], images, read.batch, np.int32, seen, seen_xy, seen_score)
-    with device_of(images):
-        written = (
-            flat_memory("out.xy", seen_xy, xy),
-            flat_memory("out.score", seen_score, score),
-            flat_memory("out.status", seen_status, status),
-        )
-        if seen.size:
-            _launch(read, images, written)
-    return Decoded(xy, score, None, status) if out is None else out
+def onehot(images: Any, axes: Any, grid: Any, out: Any) -> Decoded:
+    """`decode.onehot` of CUDA arrays, as `_decode_cuda.decoded` says."""
+    return decoded("images", images, axes, grid, out, _launch)
 
 
-def _launch(read: Maps, images: Any, written: tuple[Any, Any, Any]) -> None:
+def _launch(read: Maps, images: Any, placement: Any, written: Any) -> None:
     dtype, height, width = read.memory.dtype, read.height, read.width
     is_byte = dtype.itemsize == 1
     unit = number_type(dtype, height, width)(1)
@@ -248,7 +218,8 @@ def _launch(read: Maps, images: Any, written: tuple[Any, Any, Any]) -> None:
         decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
     memory = flat_memory("images", read.memory, images)
     whole, before = words(read.memory, images)
+    xy, score, _covariance, status = written
     blocks = -(-read.count // maps_in_block)
     for number, layout in enumerate(layouts(read, before, lanes * items)):
-        first_map = number * read.count
-        launch(decode, blocks, THREADS, images, memory, whole, layout, first_map, read.count, unit, *written)
+        options = layout, number * read.count, read.count, unit
+        launch(decode, blocks, THREADS, images, memory, whole, *options, *placement, xy, score, status)

@@ -8,6 +8,7 @@ import numpy as np
 from fastcoord._arrays import canvas, is_on_gpu, pixel_type, pixel_value, radius
 from fastcoord._draw import drawn
 from fastcoord.encode._box import cpu
+from fastcoord.grid import Grid
 
 __all__ = ["box"]
 
@@ -20,6 +21,7 @@ def box(
     value: float = 1,
     dtype: Any = np.float32,
     axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
     return_weight: bool = False,
     out: Any = None,
 ) -> Any:
@@ -36,9 +38,9 @@ def box(
     Parameters
     ----------
     xy : array (..., 2)
-        (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type but uint64,
-        float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU, or on a GPU; with
-        any strides. Not modified.
+        (x, y) in pixels (or as `grid` says), x along the width; the centre of the top left pixel is (0, 0). Any integer
+        type but uint64, float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU,
+        or on a GPU; with any strides. Not modified.
     shape : two ints
         (height, width) of an image.
     size : int
@@ -50,6 +52,9 @@ def box(
         (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
+    grid : fastcoord.grid.Grid
+        What xy counts: one of `fastcoord.grid`; None: pixels. A point becomes pixels in its own type and is then
+        rounded to one: give float64 where a pixel is less than a millionth of a coordinate, as in crops far away.
     return_weight : bool
         Points may be missing: one that is NaN or whose nearest pixel is beyond the border gives an image of zeros, of
         weight 0. The centre decides, also where a part of the square would lie on the canvas.
@@ -65,11 +70,12 @@ def box(
     Raises
     ------
     TypeError
-        If the type of an array, of `shape`, `size`, `value`, `dtype` or `axes` is none of these.
+        If the type of an array, of `shape`, `size`, `value`, `dtype`, `axes` or `grid` is none of these.
     ValueError
         If the last axis of `xy` is not 2 long, an extent is less than 1, `size` is not odd or less than 1, `dtype`
-        cannot hold `value`, `out` does not fit, or, unless `return_weight`, a point is not finite or lies outside every
-        pixel. On a GPU such a point always gives an image of zeros: to raise, the host would have to wait.
+        cannot hold `value`, `grid` or `out` does not fit, or, unless `return_weight`, a point is not finite or lies
+        outside every pixel. On a GPU such a point always gives an image of zeros: to raise, the host would have to
+        wait.
 
     Notes
     -----
@@ -92,8 +98,8 @@ def box(
     if is_on_gpu(xy):
         from fastcoord.encode._box import cuda
 
-        return cuda.box(xy, shape, size, value, dtype, axes, return_weight, out)
+        return cuda.box(xy, shape, size, value, dtype, axes, grid, return_weight, out)
     height, width = canvas(shape)
     dtype = pixel_type(dtype, halves=True)
     draw = functools.partial(cpu.box, radius("size", size, height, width), pixel_value("value", value, dtype))
-    return drawn(xy, (height, width), dtype, axes, return_weight, out, draw)
+    return drawn(xy, (height, width), dtype, axes, grid, return_weight, out, draw)

@@ -14,6 +14,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import inlined, kernel
 from fastcoord._memory import (
     bytes_past_line,
+    first_element,
     item_bytes,
     memory,
     store,
@@ -120,8 +121,7 @@ def _draw(
         at, room, line = first_map - first_map, lanes, zeros
         for k in range(group_maps):
             i = first_map + k
-            outer = i // inner_count
-            map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            map_start = first_element(i, start, outer_stride, inner_count, inner_stride)
             x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
             is_here = x != NOWHERE and y != NOWHERE
             if first_row == 0:

@@ -34,6 +34,9 @@ def _encoder(items: int) -> Any:
         tiles: int,
         tile_pixels: int,
         point_unit: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
         value: Any,
         reach: int,
     ) -> None:
@@ -42,7 +45,9 @@ def _encoder(items: int) -> Any:
         i: Any = np.int64(np.uint32(task) // np.uint32(tiles))
         if i < maps:
             tile = task - i * tiles
-            x, y = pixel_of_point(first_in_points_layout + i, points, points_layout, point_unit, layout)
+            point = first_in_points_layout + i
+            placement = numbers, each, has_each
+            x, y = pixel_of_point(point, points, points_layout, point_unit, layout, first_map + i, *placement)
             is_here = x != NOWHERE and y != NOWHERE
             left, right = span(x, reach, layout.columns)
             top, bottom = span(y, reach, layout.rows)
@@ -83,9 +88,12 @@ def _encoder(items: int) -> Any:
 encoders = {items: _encoder(items) for items in (1, 2, 4, 8, 16)}
 
 
-def box(xy: Any, shape: Any, size: Any, value: Any, dtype: Any, axes: Any, return_weight: bool, out: Any) -> Any:
+def box(
+    xy: Any, shape: Any, size: Any, value: Any, dtype: Any, axes: Any, grid: Any, return_weight: bool, out: Any
+) -> Any:
     """`encode.box` of CUDA arrays, as `_draw_cuda.drawn` says."""
     height, width = canvas(shape)
     pixels = type_of_pixels(dtype)
     reach = radius("size", size, height, width)
-    return drawn(encoders, xy, shape, pixels, axes, return_weight, out, pixel_value("value", value, pixels), reach)
+    pixel = pixel_value("value", value, pixels)
+    return drawn(encoders, xy, shape, pixels, axes, grid, return_weight, out, pixel, reach)

@@ -9,6 +9,7 @@ import numpy as np
 from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type, pixel_value
 from fastcoord._draw import drawn
 from fastcoord.encode._onehot import cpu
+from fastcoord.grid import Grid
 
 __all__ = ["onehot"]
 
@@ -19,6 +20,7 @@ def onehot(
     shape: tuple[int, int],
     dtype: Any = np.float32,
     axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
     return_weight: bool = False,
     out: Any = None,
 ) -> Any:
@@ -33,9 +35,9 @@ def onehot(
     Parameters
     ----------
     xy : array (..., 2)
-        (x, y) in pixels, x along the width; the centre of the top left pixel is (0, 0). Any integer type but uint64,
-        float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU, or on a GPU; with
-        any strides. Not modified.
+        (x, y) in pixels (or as `grid` says), x along the width; the centre of the top left pixel is (0, 0). Any integer
+        type but uint64, float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU,
+        or on a GPU; with any strides. Not modified.
     shape : two ints
         (height, width) of an image.
     dtype : data type
@@ -43,6 +45,9 @@ def onehot(
         (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
+    grid : fastcoord.grid.Grid
+        What xy counts: one of `fastcoord.grid`; None: pixels. A point becomes pixels in its own type and is then
+        rounded to one: give float64 where a pixel is less than a millionth of a coordinate, as in crops far away.
     return_weight : bool
         Points may be missing: one that is NaN or beyond the border gives an image of zeros, of weight 0.
     out : array, or Encoded if `return_weight`
@@ -57,9 +62,9 @@ def onehot(
     Raises
     ------
     TypeError
-        If the type of an array, of `shape`, `dtype` or `axes` is none of these.
+        If the type of an array, of `shape`, `dtype`, `axes` or `grid` is none of these.
     ValueError
-        If the last axis of `xy` is not 2 long, an extent is less than 1, `out` does not fit, or, unless
+        If the last axis of `xy` is not 2 long, an extent is less than 1, `grid` or `out` does not fit, or, unless
         `return_weight`, a point is not finite or lies outside every pixel. On a GPU such a point always gives an image
         of zeros: to raise, the host would have to wait.
 
@@ -78,9 +83,9 @@ def onehot(
     if is_on_gpu(xy):
         from fastcoord.encode._onehot import cuda
 
-        return cuda.onehot(xy, shape, dtype, axes, return_weight, out)
+        return cuda.onehot(xy, shape, dtype, axes, grid, return_weight, out)
     size, dtype = canvas(shape), pixel_type(dtype, halves=True)
-    return drawn(xy, size, dtype, axes, return_weight, out, _draw(dtype))
+    return drawn(xy, size, dtype, axes, grid, return_weight, out, _draw(dtype))
 
 
 @functools.cache

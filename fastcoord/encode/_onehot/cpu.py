@@ -15,6 +15,7 @@ from fastcoord._arrays import Maps
 from fastcoord._compile import inlined, kernel, outlined
 from fastcoord._memory import (
     bytes_past_line,
+    first_element,
     item_bytes,
     memory,
     octets,
@@ -170,8 +171,7 @@ def _write_task(
     value = unit
     for k in range(maps):
         i = first_map + k
-        outer = i // inner_count
-        map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        map_start = first_element(i, start, outer_stride, inner_count, inner_stride)
         x, y = nearest(points[2 * (number + i)], columns), nearest(points[2 * (number + i) + 1], rows)
         is_here = x != NOWHERE and y != NOWHERE
         hots[k] = map_start + y * row_stride + x * column_stride if is_here else NOWHERE
@@ -185,8 +185,7 @@ def _write_task(
     some = maps if is_all_stretch else 1
     for k in range(0, maps, some):
         i = first_map + k
-        outer = i // inner_count
-        map_start = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+        map_start = first_element(i, start, outer_stride, inner_count, inner_stride)
         if is_cleared:
             if hots[k] != NOWHERE:
                 place[hots[k]] = value

@@ -29,6 +29,9 @@ def _encoder(items: int) -> Any:
         tiles: int,
         tile_pixels: int,
         point_unit: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
         unit: Any,
     ) -> None:
         lane = cuda.threadIdx.x % WARP
@@ -36,7 +39,9 @@ def _encoder(items: int) -> Any:
         i: Any = np.int64(np.uint32(task) // np.uint32(tiles))
         if i < maps:
             tile = task - i * tiles
-            x, y = pixel_of_point(first_in_points_layout + i, points, points_layout, point_unit, layout)
+            point = first_in_points_layout + i
+            placement = numbers, each, has_each
+            x, y = pixel_of_point(point, points, points_layout, point_unit, layout, first_map + i, *placement)
             is_here = x != NOWHERE and y != NOWHERE
             value, zero = convert(response(x, y, x, y), unit), convert(0, unit)
             begin = tile * tile_pixels
@@ -66,6 +71,6 @@ def _encoder(items: int) -> Any:
 encoders = {items: _encoder(items) for items in (1, 2, 4, 8, 16)}
 
 
-def onehot(xy: Any, shape: Any, dtype: Any, axes: Any, return_weight: bool, out: Any) -> Any:
+def onehot(xy: Any, shape: Any, dtype: Any, axes: Any, grid: Any, return_weight: bool, out: Any) -> Any:
     """`encode.onehot` of CUDA arrays, as `_draw_cuda.drawn` says."""
-    return drawn(encoders, xy, shape, type_of_pixels(dtype), axes, return_weight, out, 1)
+    return drawn(encoders, xy, shape, type_of_pixels(dtype), axes, grid, return_weight, out, 1)
