@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import startup
 from bench.throughput import OUT, TENSOR
-from bench.workloads import ONE_HOT, RANDOM
+from bench.workloads import ONE_HOT, PEAKS, RANDOM
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,22 @@ FRACTIONS = (
     Fraction(0.95, "decode.argmax", ("D2", "D4", "D6"), ("float32",), RANDOM),
     Fraction(0.85, "decode.argmax", ("D1",), ("float32", "float16", "uint8"), RANDOM),
     Fraction(0.9, "decode.argmax", ("D2", "D4"), ("float16", "uint8"), RANDOM),
+    Fraction(0.9, "decode.center_of_mass", ("D2", "D4", "D6"), ("float32",), RANDOM),
+    Fraction(0.8, "decode.center_of_mass", ("D2", "D4"), ("uint8",), RANDOM),
+    Fraction(0.75, "decode.center_of_mass", ("D1",), ("float32",), RANDOM),
+    Fraction(0.5, "decode.center_of_mass", ("D1",), ("uint8",), RANDOM),
+    Fraction(0.75, "decode.soft_argmax", ("D2", "D4"), ("float32",), RANDOM),
+    Fraction(0.55, "decode.soft_argmax", ("D1",), ("float32",), RANDOM),
+    *(
+        Fraction(fraction, f"decode.argmax {refine}", labels, ("float32",), PEAKS)
+        for refine, in_memory, in_cache in (
+            ("quarter", 0.95, 0.75),
+            ("quadratic", 0.95, 0.75),
+            ("dark", 0.9, 0.65),
+            ("gaussian", 0.9, 0.65),
+        )
+        for labels, fraction in ((("D2", "D4"), in_memory), (("D1",), in_cache))
+    ),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
     Fraction(0.9, "encode.box", _BATCHES, ("float32", "uint8", "bool")),
 )

@@ -24,6 +24,8 @@ SHAPES = {
     "D6": (1, 4096, 4096),
 }
 ONE_HOT, RANDOM, NEGATIVE, CROP, NHWC = "one-hot", "random", "negative background", "strided crop", "NHWC"
+PEAKS = "Gaussians"  # one of width 2 in each map, anywhere, and noise
+PEAK_WIDTH, PEAK_NOISE = 2.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Workload:
 
     def images(self) -> NDArray[Any]:
         """The maps to decode."""
+        if self.content == PEAKS:
+            return self._peaks()
         if self.content == RANDOM:
             random = self._random()
             if self.dtype == "float16":
@@ -93,6 +97,18 @@ class Workload:
             return random.integers(np.iinfo(self.dtype).max + 1, size=self.shape, dtype=self.dtype)
         images = self.blank(-0.5 if self.content == NEGATIVE else 0)
         put(self.maps_last(images), self.points())
+        return images
+
+    def _peaks(self) -> NDArray[Any]:
+        random, (height, width) = self._random(), self.canvas
+        images = np.empty(self.shape, self.dtype)
+        flat = images.reshape(self.maps, height, width)
+        x, y = random.uniform(0, width - 1, self.maps), random.uniform(0, height - 1, self.maps)
+        across = np.exp(-((np.arange(width) - x[:, None]) ** 2) / (2 * PEAK_WIDTH**2)).astype(self.dtype)
+        down = np.exp(-((np.arange(height) - y[:, None]) ** 2) / (2 * PEAK_WIDTH**2)).astype(self.dtype)
+        for i in range(self.maps):
+            noise = random.standard_normal((height, width), np.float32)
+            flat[i] = np.outer(down[i], across[i]) + np.float32(PEAK_NOISE) * noise
         return images
 
     def maps_last(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -134,6 +150,18 @@ ARGMAX = (
     Workload("D1", content=NHWC),
 )
 QUICK_ARGMAX = ARGMAX[:3]
+MASSES = (
+    *(Workload(label, dtype, RANDOM) for dtype in ("float32", "uint8") for label in ("D1", "D2", "D4", "D6")),
+    Workload("D1", content=NHWC),
+)
+QUICK_MASSES = MASSES[:3]
+SOFT_ARGMAX = (
+    *(Workload(label, content=RANDOM) for label in (*_ARGMAX, "D6")),
+    *(Workload("D4", dtype, RANDOM) for dtype in ("float16", "uint8")),
+    Workload("D1", content=NHWC),
+)
+QUICK_SOFT_ARGMAX = SOFT_ARGMAX[:3]
+REFINE = tuple(Workload(label, content=PEAKS) for label in _ARGMAX)
 ENCODE = (
     *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
     Workload("N1", content=CROP),

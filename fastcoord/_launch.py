@@ -38,6 +38,7 @@ __all__ = [
     "WARP",
     "Layout",
     "block_merge",
+    "block_share",
     "column_and_row",
     "described",
     "device_of",
@@ -57,6 +58,7 @@ __all__ = [
     "store_four",
     "stream_of",
     "warp_merge",
+    "warp_share",
     "words",
 ]
 
@@ -71,7 +73,8 @@ _overload = functools.partial(overload, strict=False)  # strict also compares an
 _device_function: Callable[[Function], Function] = cuda.jit(device=True)
 
 _PIXELS = 1 << 31
-_SHFL_DOWN, _LAST_LANE = 2, 31  # mode and clamp of llvm.nvvm.shfl.sync.i32: the lane `delta` above, in the whole warp
+# Modes of llvm.nvvm.shfl.sync.i32: a lane by its number, or the lane so far above; and its clamp, for the whole warp
+_SHFL_LANE, _SHFL_DOWN, _LAST_LANE = 0, 2, 31
 _SHARED_MEMORY = 3  # NVVM's address space
 
 
@@ -405,28 +408,45 @@ def _from_lane_above(state: tuple[Any, ...], delta: int) -> tuple[Any, ...]:
     return tuple(cuda.shfl_down_sync(FULL_WARP, member, delta) for member in state)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _shuffle_members(typing_context: Any, state: Any, delta: Any) -> Any:
-    parts = [
-        shfl_sync_intrinsic(typing_context, types.int32, _SHFL_DOWN, member, types.int32, _LAST_LANE)
-        for member in state
-    ]
+def _from_lane(state: tuple[Any, ...], lane: int) -> tuple[Any, ...]:
+    """The state that this lane holds."""
+    return tuple(cuda.shfl_sync(FULL_WARP, member, lane) for member in state)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        members = cgutils.unpack_tuple(builder, arguments[0])
-        mask = ir.Constant(ir.IntType(32), FULL_WARP)
-        shuffled = [
-            shuffle(context, builder, member_signature, (mask, member, arguments[1]))
-            for (member_signature, shuffle), member in zip(parts, members, strict=True)
+
+def _member_shuffle(mode: int) -> Any:
+    """The intrinsic that shuffles each member of a state."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def shuffle_members(typing_context: Any, state: Any, argument: Any) -> Any:
+        parts = [
+            shfl_sync_intrinsic(typing_context, types.int32, mode, member, types.int32, _LAST_LANE) for member in state
         ]
-        return context.make_tuple(builder, signature.return_type, shuffled)
 
-    return state(state, types.int32), generate
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            members = cgutils.unpack_tuple(builder, arguments[0])
+            mask = ir.Constant(ir.IntType(32), FULL_WARP)
+            shuffled = [
+                shuffle(context, builder, member_signature, (mask, member, arguments[1]))
+                for (member_signature, shuffle), member in zip(parts, members, strict=True)
+            ]
+            return context.make_tuple(builder, signature.return_type, shuffled)
+
+        return state(state, types.int32), generate
+
+    return shuffle_members
+
+
+_shuffle_down, _shuffle_from = _member_shuffle(_SHFL_DOWN), _member_shuffle(_SHFL_LANE)
 
 
 @_overload(_from_lane_above)  # type: ignore[untyped-decorator]
 def _compiled_from_lane_above(state: Any, delta: Any) -> Any:
-    return lambda state, delta: _shuffle_members(state, delta)
+    return lambda state, delta: _shuffle_down(state, delta)
+
+
+@_overload(_from_lane)  # type: ignore[untyped-decorator]
+def _compiled_from_lane(state: Any, lane: Any) -> Any:
+    return lambda state, lane: _shuffle_from(state, lane)
 
 
 def _shared_states(state: tuple[Any, ...]) -> Any:
@@ -445,6 +465,7 @@ def _allocate_states(typing_context: Any, state: Any) -> Any:
         name = f"fastcoord_states_{next(_shared_states_number)}"
         memory = cgutils.add_global_variable(builder.module, ir.ArrayType(item, WARP), name, _SHARED_MEMORY)
         memory.initializer = ir.Constant(memory.value_type, ir.Undefined)
+        memory.linkage = "linkonce_odr"  # two functions with states of this type bring one definition each
         return builder.addrspacecast(memory, item.as_pointer(), "generic")
 
     return types.CPointer(state)(state), generate
@@ -515,3 +536,23 @@ def block_merge(merge: Merge) -> Callable[[Any], Any]:
         return state
 
     return merged
+
+
+@_device_function
+def warp_share(state: Any) -> Any:
+    """The state that lane 0 holds, in all lanes of the warp, which call this together."""
+    return _from_lane(state, 0)
+
+
+@_device_function
+def block_share(state: Any) -> Any:
+    """The state that thread 0 holds, in all threads of the block, which call this together.
+
+    It must not be called again with a state of this type before all threads have read the first one: a `block_merge`
+    between the two sees to that. The memory is that of a `block_merge` of such states, which are read by then.
+    """
+    states = _shared_states(state)
+    if cuda.threadIdx.x == 0:
+        states[0] = state
+    cuda.syncthreads()  # until then it is not written
+    return states[0]

@@ -10,13 +10,14 @@ runs under ``NUMBA_DISABLE_JIT=1``. Compiled code gets LLVM instructions instead
 and on one lane of a CUDA warp. Those of the second part exist for vectors only, on the CPU, as do those of
 `_memory`, which move vectors to and from memory.
 
-Two vectors of one type (`splat` a scalar) take ``+ − * & | ^ << >>``, the comparisons and unary ``−``, as NumPy arrays
-do: integers wrap round, comparisons give a mask (a vector of bool), with NaN all are false but ``!=``. Masks take
-``& | ^`` and comparisons. A shift must be by fewer bits than the element has.
+Two vectors of one type (`splat` a scalar) take ``+ − * & | ^ << >>``, floats also ``/``, the comparisons and unary
+``−``, as NumPy arrays do: integers wrap round, comparisons give a mask (a vector of bool), with NaN all are false but
+``!=``. Masks take ``& | ^`` and comparisons. A shift must be by fewer bits than the element has.
 """
 
 import functools
 import inspect
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -265,6 +266,17 @@ def _fma(a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), lambda builder, *values: call(builder, name, values[0].type, *values)
 
 
+@inlined
+def two_sum(a: Any, b: Any) -> Any:
+    """The rounded sum, and what rounding took from it, exactly; NaN if the sum is infinite.
+
+    D. Knuth, The Art of Computer Programming, volume 2, 4.2.2, theorem B.
+    """
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
+
+
 def _operator(function: Any, sign: str = "", **methods: str) -> None:
     """Let a Python operator take two vectors of one type; `sign`: of a comparison; `methods`: the builder's by kind."""
 
@@ -281,6 +293,7 @@ def _operator(function: Any, sign: str = "", **methods: str) -> None:
 _operator(operator.add, float="fadd", signed="add", unsigned="add")
 _operator(operator.sub, float="fsub", signed="sub", unsigned="sub")
 _operator(operator.mul, float="fmul", signed="mul", unsigned="mul")
+_operator(operator.truediv, float="fdiv")
 _operator(operator.and_, signed="and_", unsigned="and_", mask="and_")
 _operator(operator.or_, signed="or_", unsigned="or_", mask="or_")
 _operator(operator.xor, signed="xor", unsigned="xor", mask="xor")
@@ -298,6 +311,52 @@ def _negative(a: Any) -> Any:
         return None
     require(a.kind != "mask", f"neg: not for {a}")
     return a(a), lambda builder, x: builder.fneg(x) if a.kind == "float" else builder.neg(x)
+
+
+def log(value: Any) -> Any:
+    """The natural logarithm of a float32 or float64 that is positive, normal and finite; of others any number.
+
+    Of a vector within one unit in the last place (0.8 was the most of 10⁷).
+    """
+    return np.log(value)
+
+
+# log((1 + s)/(1 − s)) = s·(2 + R(s²)), R(z)/z by Chebyshev's nodes for the s of a mantissa from √½ to √2: to 5e-18
+_LOG_TERMS = (
+    *(0.666666666666667, 0.3999999999989945, 0.2857142862600189, 0.22222211130413802),
+    *(0.1818288944768017, 0.15331710814014815, 0.14616583590448454),
+)
+_LOG_2_HIGH = 0.693145751953125  # of 16 bits: times an exponent it is exact
+_LOG_2_LOW = 1.4286068203094172e-06
+_ROOT_HALF_BITS = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}
+_FRACTION_BITS = {32: 23, 64: 52}
+
+
+@overloaded(log)
+def _log(value: Any) -> Any:
+    if not isinstance(value, Vec):
+        return lambda value: math.log(value)
+    require(value.kind == "float", f"log: expected floats; got {value}")
+    width = value.element.bitwidth
+    bit, unit = getattr(types, f"int{width}"), value.element
+    root, shift = _ROOT_HALF_BITS[width], _FRACTION_BITS[width]
+    a, b, c, d, e, f, g = _LOG_TERMS
+    high, low = _LOG_2_HIGH, _LOG_2_LOW
+
+    def log_of_vector(value: Any) -> Any:
+        bits = reinterpret(value, bit(0))
+        exponent = (bits - like(bits, root)) >> like(bits, shift)
+        x = reinterpret(bits - (exponent << like(bits, shift)), unit(0)) - like(value, 1)  # from √½ − 1 to √2 − 1
+        s = x / (x + like(value, 2))
+        z = s * s
+        r = fma(fma(fma(like(z, g), z, like(z, f)), z, like(z, e)), z, like(z, d))
+        r = z * fma(fma(fma(r, z, like(z, c)), z, like(z, b)), z, like(z, a))
+        half = like(x, 0.5) * x * x
+        power = convert(exponent, unit(0))
+        # s·(2 + R) = x − (half − s·(half + R)): x is exact, the rest small
+        return power * like(x, high) - ((half - (s * (half + r) + power * like(x, low))) - x)
+
+    return log_of_vector
 
 
 # ---- Vectors: CPU only -----------------------------------------------------------------------------------------------
@@ -425,6 +484,19 @@ def _first_lane(vectors: Any) -> Any:
     ]
 
 
+def lane_of(vector: Any, number: int) -> Any:
+    """The scalar in lane `number`, which is known when compiled."""
+    return vector[number]
+
+
+@instruction(lane_of)
+def _lane_of(vector: Any, lane: Any) -> Any:
+    position = number(constant("lane_of", lane))
+    fits = isinstance(vector, Vec) and vector.kind != "mask" and position.constant < vector.lanes
+    require(fits, f"lane_of: expected a vector of numbers that has lane {position.constant}; got {vector}")
+    return vector.element(vector, lane), lambda builder, v, lane: builder.extract_element(v, position)
+
+
 def _require_vectors(name: str, vectors: Any) -> None:
     fits = isinstance(vectors, types.BaseTuple) and all(isinstance(v, Vec) and v.kind != "mask" for v in vectors)
     require(fits, f"{name}: expected a tuple of vectors of numbers; got {vectors}")
@@ -449,6 +521,52 @@ def _rotated(vectors: Any, by: Any) -> Any:
         return turned
 
     return vectors(vectors, by), emit
+
+
+def lane_sums(vectors: Any) -> Any:
+    """A vector with the sum of the lanes of vector i in lane i.
+
+    There are as many vectors of floats as they have lanes, or half, a quarter, … as many. They are added by halves: n
+    vectors of n lanes take n − 1 additions, of which each adds up two vectors at once.
+    """
+    while len(vectors[0]) > len(vectors):
+        half = len(vectors[0]) // 2
+        vectors = tuple(vector[:half] + vector[half:] for vector in vectors)
+    while len(vectors) > 1:
+        half = len(vectors) // 2
+        is_low = (np.arange(len(vectors[0])) & half) == 0
+        vectors = tuple(
+            np.where(is_low, a, np.roll(b, half)) + np.where(is_low, np.roll(a, -half), b)
+            for a, b in zip(vectors[:half], vectors[half:], strict=True)
+        )
+    return vectors[0]
+
+
+@instruction(lane_sums)
+def _lane_sums(vectors: Any) -> Any:
+    _require_vectors("lane_sums", vectors)
+    vec, count = vectors[0], len(vectors)
+    fits = all(other == vec for other in vectors) and vec.kind == "float"
+    fits = fits and count & (count - 1) == 0 and vec.lanes % count == 0
+    require(fits, f"lane_sums: expected as many vectors of floats as they have lanes, or half…; got {vectors}")
+
+    def emit(builder: Any, members: Any) -> Any:
+        def added(a: Any, low: list[int], b: Any, high: list[int]) -> Any:
+            orders = (ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order) for order in (low, high))
+            return builder.fadd(*(builder.shuffle_vector(a, b, order) for order in orders))
+
+        tree, lanes = list(cgutils.unpack_tuple(builder, members)), vec.lanes
+        while lanes > count:
+            lanes //= 2
+            tree = [added(v, list(range(lanes)), v, list(range(lanes, 2 * lanes))) for v in tree]
+        while len(tree) > 1:
+            half = len(tree) // 2
+            low = [lane if lane & half == 0 else lanes + lane - half for lane in range(lanes)]
+            high = [lane + half if lane & half == 0 else lanes + lane for lane in range(lanes)]
+            tree = [added(a, low, b, high) for a, b in zip(tree[:half], tree[half:], strict=True)]
+        return tree[0]
+
+    return Vec(vec.element, count)(vectors), emit
 
 
 def lane_merge(merge: Any) -> Any:

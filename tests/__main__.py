@@ -3,39 +3,58 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PYTEST = ("pytest", "-q", "-n", "2", "--dist", "loadfile")  # two processes, each with files of its own
-STAGES: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
-    ("ruff check", ("ruff", "check"), {}),
-    ("ruff format", ("ruff", "format", "--check"), {}),
-    ("mypy", ("mypy",), {}),
-    ("tests, compiled", PYTEST, {}),
-    ("tests, uncompiled", (*PYTEST, "-m", "small"), {"NUMBA_DISABLE_JIT": "1"}),
+# Two processes: each begins with half of the tests, and who is done takes over half of what the other has left.
+PYTEST = ("pytest", "-q", "-n", "2", "--dist", "worksteal")
+# What stands on one line runs at the same time: a title, a command, the mode.
+STAGES: tuple[tuple[tuple[str, tuple[str, ...], dict[str, str]], ...], ...] = (
+    (("ruff check", ("ruff", "check"), {}), ("ruff format", ("ruff", "format", "--check"), {})),
+    (("mypy", ("mypy",), {}), ("tests, uncompiled", (*PYTEST, "-m", "small"), {"NUMBA_DISABLE_JIT": "1"})),
+    (("tests, compiled", PYTEST, {}),),
     (
-        "tests, CUDA simulator",
-        (*PYTEST, "-m", "simulator"),
-        {"NUMBA_DISABLE_JIT": "1", "NUMBA_ENABLE_CUDASIM": "1"},
+        (
+            "tests, CUDA simulator",
+            (*PYTEST, "-m", "simulator"),
+            {"NUMBA_DISABLE_JIT": "1", "NUMBA_ENABLE_CUDASIM": "1"},
+        ),
     ),
 )
 
 
 def main() -> int:
     """Run the stages; 1 if one fails."""
-    modes = {name for _title, _command, settings in STAGES for name in settings}
+    modes = {name for stage in STAGES for _title, _command, settings in stage for name in settings}
     environment = {name: value for name, value in os.environ.items() if name not in modes}
     times = []
-    for title, command, settings in STAGES:
-        words = " ".join([*(f"{name}={value}" for name, value in settings.items()), "python -m", *command])
-        print(f"→ {title}: {words}", flush=True)
+    for stage in STAGES:
         start = time.perf_counter()
-        code = subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=environment | settings)
-        times.append(f"{time.perf_counter() - start:7.1f} s  {title}")
-        if code:
+        running = []
+        for number, (title, command, settings) in enumerate(stage):
+            words = " ".join([*(f"{name}={value}" for name, value in settings.items()), "python -m", *command])
+            # The last writes for itself, the others when it is over
+            output = None if number == len(stage) - 1 else tempfile.TemporaryFile()  # noqa: SIM115  # read when all are over
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command], cwd=ROOT, env=environment | settings, stdout=output, stderr=output
+            )
+            running.append((title, words, output, process))
+            print(f"→ {title}: {words}", flush=True)
+        failed = []
+        for title, words, output, process in reversed(running):
+            if process.wait():
+                failed.append((title, words))
+            times.append(f"{time.perf_counter() - start:7.1f} s  {title}")
+            if output:
+                with output:
+                    output.seek(0)
+                    print(f"{title}:\n{output.read().decode(errors='replace')}", end="", flush=True)
+        if failed:
             print("\n".join(times))
-            print(f"FAILED: {title}. To run it alone: {words}", file=sys.stderr)
+            for title, words in failed:
+                print(f"FAILED: {title}. To run it alone: {words}", file=sys.stderr)
             return 1
     print("\n".join(times))
     print("All passed.")

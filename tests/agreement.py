@@ -15,7 +15,7 @@ def allowed_error(precise: Any, plain: Any, dtype: Any) -> Any:
     with np.errstate(all="ignore"):
         plain_error = np.abs(plain.astype(precise.dtype) - precise)
         # where plain code overflows or is undone by a cancelled infinity, it excuses nothing
-        plain_error[~np.isfinite(plain_error)] = 0
+        plain_error = np.where(np.isfinite(plain_error), plain_error, 0)
         return FACTOR * plain_error + SLACK * np.finfo(dtype).eps * np.maximum(1, np.abs(precise))
 
 

@@ -335,6 +335,143 @@ def heatmaps() -> Iterator[Case]:
     yield Case("large, float16 in rows", lambda: (halved(dense((900, 1500)), "float16")[:, ::-1],), is_half=True)
 
 
+_SIGNED = ("dense", "patches", "sparse", "negative", "small", "every second", "layout", "large batch")
+
+
+def masses() -> Iterator[Case]:
+    """Those of `images`, with a covariance and a window by turns; blobs; and more pixels than pieces have.
+
+    Where the pixels are floats of both signs, those below 0 count as 0: a sum in which nearly all cancels would be
+    compared with one that is no better.
+    """
+    windows = (None, None, 2, (0, 40), None, (3, 1))
+    for number, case in enumerate(images()):
+        options: dict[str, Any] = {"covariance": number % 3 > 0, "window": windows[number % 6]}
+        options["nan"] = ("propagate", "ignore")[number % 4 == 1]
+        is_whole = any(f"int{bits}" in case.name for bits in (8, 16, 32, 64)) and number % 2
+        options["clip_negative"] = any(word in case.name for word in _SIGNED) and not is_whole
+        yield replace(case, options={**case.options, **options})
+    for dtype in ("float32", "float64", "float16", "uint8", "int16"):
+        for height, width in ((1, 1), (3, 1), (5, 7), (4, 15), (8, 16), (9, 33), (64, 48), (70, 100), (96, 72)):
+            name = f"mass of blobs in {height}x{width} {dtype}"
+            make = lambda height=height, width=width, dtype=dtype: (blobs(4, height, width, dtype),)  # noqa: E731
+            yield Case(name, make, {"covariance": True}, 4 * height * width <= _SMALL, dtype == "float16")
+    yield Case("mass of blobs in float64, large", lambda: (blobs(2, 700, 900, "float64"),), {"covariance": True})
+    yield Case("mass of lone pixels", lambda: (_lone_pixels(),), {"covariance": True})
+    reversed_rows = lambda: (blobs(3, 40, 50, "float32")[:, ::-1, 3:],)  # noqa: E731
+    yield Case("mass of blobs in rows reversed", reversed_rows, {"covariance": True})
+    for nan in ("propagate", "ignore"):
+        make = lambda: (_blobs_with_nan(),)  # noqa: E731
+        yield Case(f"mass of blobs and NaN, {nan}", make, {"covariance": True, "nan": nan, "window": None})
+        yield Case(f"mass of blobs and NaN, {nan}, window", make, {"covariance": True, "nan": nan, "window": 5})
+    yield Case("large, float32, blob", lambda: (blobs(1, 4100, 4103, "float32"),), {"covariance": True})
+    yield Case("large, float32, blob in a row", lambda: (blobs(2, 1, (1 << 18) + 77, "float32"),), {"covariance": True})
+    yield Case("large, uint8, blob in a column", lambda: (blobs(2, 300001, 1, "uint8"),), {"covariance": True})
+    yield from maps_in_grids()
+
+
+def blobs(maps, height, width, dtype):
+    """Gaussians of several widths anywhere in their maps, the first one in a corner, on a little noise."""
+    numbers = random(f"blobs {maps} {height} {width}")
+    rows, columns = np.ogrid[:height, :width]
+    images = np.empty((maps, height, width), "float32" if np.dtype(dtype).kind != "f" else dtype)
+    for i in range(maps):
+        x, y = numbers.uniform(0, width - 1) * (i > 0), numbers.uniform(0, height - 1) * (i > 0)
+        sigma = (1.5, 0.6, 2.5, 1)[i % 4]
+        images[i] = np.exp(-((columns - x) ** 2) / (2 * sigma**2)) * np.exp(-((rows - y) ** 2) / (2 * sigma**2))
+        if i % 2:
+            images[i] += numbers.random((height, width)) * 0.01
+    return images if np.dtype(dtype).kind == "f" else (images * 200).astype(dtype)
+
+
+def _lone_pixels():
+    """Of each map one pixel is not 0, and in float32 not a power of two."""
+    maps = np.zeros((64 * 48, 64, 48), np.float32)
+    pixels = np.arange(64 * 48)
+    maps.reshape(64 * 48, -1)[pixels, pixels] = random("lone").uniform(0.1, 0.9, size=64 * 48)
+    return maps
+
+
+def _blobs_with_nan():
+    maps = blobs(4, 64, 48, "float32")
+    maps[0, 63, 47] = maps[1, 0, 0] = maps[2, 31, 20] = _NAN
+    return maps
+
+
+# Logits in a (2, 5, 21) map, on a background of −∞
+_MASKED = {
+    "one logit": [(2, 3, -7)],
+    "two logits far apart": [(0, 0, 3), (4, 20, 3)],
+    "logits of both signs": [(0, 0, 3e38), (2, 5, -3e38), (4, 20, 2.9e38)],
+    "NaN beside -infinity": [(3, 3, _NAN)],
+    "NaN and a logit": [(3, 3, _NAN), (0, 1, 2)],
+    "infinity beside -infinity": [(0, 1, _INF)],
+}
+_TEMPERATURES = (1.0, 0.3, 20)
+
+
+def gaussian_logits(shape, dtype="float32", sigma=1.3):
+    """Logits whose softmax is a Gaussian about any point of each map."""
+    numbers = random(f"gaussian {shape}")
+    height, width = shape[-2:]
+    y, x = (numbers.uniform(0, n - 1, size=(*shape[:-2], 1, 1)) for n in (height, width))
+    squares = (np.arange(width) - x) ** 2 + (np.arange(height)[:, None] - y) ** 2
+    return (-squares / (2 * sigma**2)).astype(dtype)
+
+
+def logits() -> Iterator[Case]:
+    """Some of `images`, with a temperature, a covariance and a window by turns; and what is hard for exponentials.
+
+    Covariances and windows are compiled for float32 and float64 alone, other types for few layouts.
+    """
+    float_layouts = ("NHWC", "crop", "every second column", "rows reversed", "batch transposed", "pixel broadcast")
+    for number, case in enumerate(images()):
+        kind, _space, rest = case.name.partition(" ")
+        is_float = "float32" in rest or (kind in ("batch", "size") and "uint8" not in rest)
+        fits = {
+            "type": rest.endswith("small")
+            or rest in ("float32, dense", "uint8, dense", "float32, every second column"),
+            "size": is_float and rest.endswith("patches"),
+            "batch": True,
+            "value": is_float and "everywhere" not in rest,
+            "layout": is_float and rest.split(",")[0] in float_layouts,
+            "large": is_float or "every second column" in rest,
+            "large,": "float32" in rest,
+        }
+        if fits.get(kind, False) and not case.is_half:
+            options = {"temperature": _TEMPERATURES[number % 3]}
+            if is_float:
+                options |= {"covariance": number % 2 == 1, "window": (None, None, None, 2, 0, None, 30)[number % 7]}
+            yield replace(case, options={**case.options, **options})
+    for dtype in ("float32", "float64"):
+        for name, pixels in _MASKED.items():
+            for window in (None, 3):
+                make = lambda d=dtype, p=pixels: (_with_pixels((2, 5, 21), d, p, -_INF),)  # noqa: E731
+                yield Case(f"value {name}, {dtype}, window={window}", make, {"window": window}, is_small=True)
+    for name, scale, offset in (("sharp", 1000, 0), ("flat", 0.01, 1e3), ("low", 30, -1e5), ("wide", 5e37, 0)):
+        make = lambda s=scale, o=offset: ((dense((2, 9, 20)) * s + o).astype("float32"),)  # noqa: E731
+        yield Case(f"value {name}", make, {"covariance": True}, is_small=True)
+    for temperature in (1e-30, 1e30):
+        make = lambda t=temperature: ((dense((2, 9, 20)) * t).astype("float32"),)  # noqa: E731
+        yield Case(f"value temperature {temperature}", make, {"temperature": temperature}, is_small=True)
+    for shape in ((3, 64, 48), (2, 9, 20), (2, 300, 301), (500, 700)):
+        for covariance in (False, True):
+            for window in (None, 7):
+                name = f"value gaussian {shape}, covariance={covariance}, window={window}"
+                options = {"covariance": covariance, "window": window}
+                yield Case(name, lambda s=shape: (gaussian_logits(s),), options, is_small=shape == (2, 9, 20))
+    double = {"covariance": True}
+    yield Case("value gaussian, float64", lambda: (gaussian_logits((2, 9, 20), "float64"),), double, is_small=True)
+    yield Case("large, gaussian", lambda: (gaussian_logits((2000, 2000)),), {"covariance": True})
+    yield Case("large, gaussian, window", lambda: (gaussian_logits((2000, 2000)),), {"window": 300})
+    yield Case("large, float32, all of one row", lambda: (dense((1, 300_000)),), {"covariance": True})
+    yield from maps_in_grids()
+    for dtype in HALVES:
+        for shape in ((2, 5, 21), (3, 64, 48)):
+            half = lambda dtype=dtype, shape=shape: (halved(dense(shape) * 3, dtype),)  # noqa: E731
+            yield Case(f"type half, {shape}, {dtype}", half, is_small=shape[-1] == 21, is_half=True)
+
+
 def _far_maxima(shape, dtype):
     """Of eight maps each has one or two maxima, anywhere."""
     maps = np.zeros((8, *shape), dtype)

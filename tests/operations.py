@@ -13,7 +13,9 @@ import numpy as np
 
 import fastcoord as fc
 from fastcoord.decode._argmax.reference import argmax as decode_argmax
+from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_center_of_mass
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
+from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from fastcoord.network.reference import network
@@ -124,6 +126,11 @@ OPERATIONS = (
     Operation(
         *("decode.argmax", fc.decode.argmax, decoder(decode_argmax), cases.heatmaps),
         frozenset({"xy", "score", "status"}),
+        is_general=True,
+    ),
+    Operation("decode.soft_argmax", fc.decode.soft_argmax, decoder(decode_soft_argmax), cases.logits, is_general=True),
+    Operation(
+        *("decode.center_of_mass", fc.decode.center_of_mass, decoder(decode_center_of_mass), cases.masses),
         is_general=True,
     ),
     Operation(

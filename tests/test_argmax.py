@@ -169,9 +169,6 @@ def test_a_threshold_is_compared_in_the_type_of_the_score():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"refine": "nothing"}, ValueError, r"refine: expected one of \(None,\); got 'nothing'"),
-        ({"refine": 3}, ValueError, "refine: expected"),
-        ({"refine": [1]}, ValueError, "refine: expected"),
         ({"nan": "skip"}, ValueError, 'nan: expected "propagate" or "ignore"; got \'skip\''),
         ({"nan": None}, ValueError, "nan: expected"),
         ({"threshold": "high"}, TypeError, "threshold: expected a number or None; got 'high'"),

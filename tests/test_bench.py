@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bench import ceiling, goals, machine, measure, peak, report, results, startup, throughput
+from bench.bench_refine import METHODS
 from bench.peers import Peer
 from bench.settings import QUICK
-from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, NHWC, SHAPES, Workload
+from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, MASSES, NHWC, REFINE, SHAPES, SOFT_ARGMAX, Workload
 from fastcoord import _ceiling
 
 
@@ -278,7 +279,13 @@ def test_goals(found):
 
 
 def test_each_goal_has_a_benchmark():
-    of = {"decode.onehot": DECODE, "decode.argmax": ARGMAX}
+    of = {
+        "decode.onehot": DECODE,
+        "decode.argmax": ARGMAX,
+        "decode.center_of_mass": MASSES,
+        "decode.soft_argmax": SOFT_ARGMAX,
+    }
+    of |= {f"decode.argmax {refine}": REFINE for refine in METHODS}
     for goal in goals.FRACTIONS:
         workloads = of.get(goal.operation, ENCODE)
         measured = {(workload.label, workload.dtype, workload.content) for workload in workloads}

@@ -47,7 +47,10 @@ from fastcoord._vector import (
     lane_bits,
     lane_merge,
     lane_numbers,
+    lane_of,
+    lane_sums,
     like,
+    log,
     maximum,
     minimum,
     reinterpret,
@@ -316,6 +319,68 @@ def check_fma(once):
 @pytest.mark.small
 def test_fma_rounds_once_where_the_processor_can():
     check_fma(once=platform.machine() == "aarch64" or ("fma" in processor_flags() and not numba.config.CPU_NAME))
+
+
+def logarithms_of(lanes):
+    def logarithms(a, vectors, scalars, ratios):
+        numbers, results, divided = memory(a), memory(vectors), memory(ratios)
+        for at in range(0, a.size, lanes):
+            vector = load(numbers, at, lanes)
+            store(results, at, log(vector))
+            store(divided, at, like(vector, 1) / vector)
+        for i in range(a.size):
+            scalars[i] = log(a[i])
+
+    return logarithms
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(("dtype", "lanes"), [("f4", 16), ("f8", 8), ("f8", 16)])
+def test_logarithms_and_quotients(dtype, lanes):
+    """Within one unit in the last place, also where the logarithm is small and at the ends of the type."""
+    random, limits = np.random.default_rng(3), np.finfo(dtype)
+    exponents = random.uniform(np.log(limits.tiny) + 1, np.log(limits.max) - 1, 4096)
+    edges = [1, limits.tiny, limits.max, 2, 0.5, np.nextafter(1, 2, dtype=dtype), np.nextafter(1, 0, dtype=dtype)]
+    near = np.exp(np.concatenate([random.uniform(-1, 1, 4096), random.uniform(-1e-3, 1e-3, 4096)]))
+    a = np.concatenate([np.resize(edges, 16), np.exp(exponents), near]).astype(dtype)
+    exact = np.log(a.astype(np.longdouble))
+    for number, run in enumerate(variants(logarithms_of(lanes))):
+        vectors, scalars, ratios = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
+        run(a, vectors, scalars, ratios)
+        units = 4 if number == 0 else 1  # the twin is NumPy's, which errs by so many in float32
+        assert (np.abs(vectors - exact) <= units * np.spacing(np.abs(exact).astype(dtype))).all()
+        assert (np.abs(scalars - exact) <= 4 * np.spacing(np.abs(exact).astype(dtype))).all()
+        assert_same(ratios, 1 / a)
+        assert vectors[0] == 0
+
+
+def sums_of(lanes):
+    def sums(a, out):
+        place = memory(a)
+        if lanes == 4:
+            vectors = load(place, 0, 4), load(place, 4, 4), load(place, 8, 4), load(place, 12, 4)
+            sums = lane_sums(vectors)
+            store(memory(out), 0, sums)
+            out[3] = lane_of(sums, 3)
+        else:
+            store(memory(out), 0, lane_sums((load(place, 0, 8), load(place, 8, 8))))
+
+    return sums
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_lane_sums(lanes):
+    random = np.random.default_rng(1)
+    shape = (lanes, 4 if lanes == 4 else 8)
+    for a in (np.eye(*shape), np.arange(shape[0] * shape[1]).reshape(shape), random.normal(size=shape)):
+        results = []
+        for run in variants(sums_of(lanes)):
+            out = np.zeros(lanes)
+            run(np.ascontiguousarray(a, np.float64).reshape(-1), out)
+            results.append(out)
+            np.testing.assert_allclose(out, a.sum(1), atol=1e-15)
+            assert_same(out, results[0])
 
 
 @pytest.mark.small
@@ -654,6 +719,9 @@ f, d, u = np.zeros(16, "f4"), np.zeros(16, "f8"), np.zeros(16, "u1")
             lambda a: fma(load(memory(a), 0, 16), load(memory(a), 0, 16), load(memory(a), 0, 16)),
             (u,),
         ),
+        ("lane_of: expected a vector of numbers that has lane 16", lambda a: lane_of(load(memory(a), 0, 16), 16), (f,)),
+        ("log: expected floats", lambda a: log(load(memory(a), 0, 16)), (u,)),
+        ("lane_sums: expected as many vectors", lambda a: lane_sums((load(memory(a), 0, 16),) * 3), (f,)),
         ("any_lane: expected a mask", lambda a: any_lane(load(memory(a), 0, 16)), (u,)),
         ("reinterpret: expected elements of one width", lambda a: reinterpret(load(memory(a), 0, 8), np.int8(1)), (f,)),
         ("load: expected a number of lanes known at compile time", lambda a, n: load(memory(a), 0, n), (f, 16)),

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, canvas, flat, is_on_gpu, maps, pixel_array, result, write_back
-from fastcoord._halves import format_of, loaded_type, widened
-from fastcoord._libraries import Library, in_library, is_bfloat16, library_of
+from fastcoord._halves import loaded_type
+from fastcoord._libraries import in_library, library_of
+from fastcoord._numbers import gradient_of, real_numbers
 from fastcoord.network import cpu, gradient
 from fastcoord.network.formula import number_type
 
@@ -313,13 +314,11 @@ class CoordNet:
         images = pixel_array("images", images, halves=True)
         read, batch = self._read(images, axes)
         wanted = (*batch, len(self.offset))
-        given = _real("grad", f"{wanted}", _numbers("grad", grad, library))
-        if given.shape != wanted:
-            raise ValueError(f"grad: expected shape {wanted}; got {given.shape}")
+        given = gradient_of("grad", grad, wanted, library, "images")
         dtype = _DOUBLE if images.dtype == _DOUBLE else _SINGLE
         of_images = np.zeros((*read.batch, read.height, read.width), number_type(loaded_type(images.dtype)))
         parameters = self.weight, self.bias, self.readout, self.offset
-        rows = np.array(given, np.float64).reshape(-1, len(self.offset))
+        rows = given.reshape(-1, len(self.offset))
         found = gradient.vjp(read, self.channels, parameters, rows, of_images.reshape(-1))
         weight, bias, readout, offset = (array.astype(dtype) for array in found)
         moved = np.moveaxis(of_images.astype(dtype, copy=False), (-2, -1), axes)
@@ -356,37 +355,9 @@ class CoordNet:
         return {**self.__dict__, "_plans": {}}
 
 
-def _numbers(name: str, given: Any, library: Library | None) -> Any:
-    """An array of the library of `images` as one of NumPy, halves as float32; nested lists, of none, as they are."""
-    if isinstance(given, (list, tuple, int, float)):
-        return given
-    if library_of(given) is not library or is_on_gpu(given):
-        noun = "a NumPy array" if library is None else library.noun
-        kind = f"{type(given).__module__}.{type(given).__qualname__}"
-        raise TypeError(f"{name}: expected {noun} on the CPU, as images is, or nested lists; got {kind}")
-    array = given if library is None else library.read(name, given)
-    if isinstance(array, np.ndarray):
-        if format_of(array.dtype) is not None:
-            return widened(array)
-        if is_bfloat16(array.dtype):
-            return array.astype(np.float32)
-    return array
-
-
-def _real(name: str, shape: str, given: Any) -> NDArray[Any]:
-    """`given` as an array of real numbers."""
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected shape {shape}; got {error}") from None
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers; got {array.dtype.name}")
-    return array
-
-
 def _parameter(name: str, shape: str, given: Any) -> NDArray[np.float64]:
     """A read-only copy of a parameter, whose shape has as many axes as `shape` names."""
-    array = _real(name, shape, given)
+    array = real_numbers(name, shape, given)
     if array.ndim != len(shape.strip("(,)").split(",")):
         raise ValueError(f"{name}: expected shape {shape}; got {array.shape}")
     copy = np.array(array, np.float64)

@@ -7,28 +7,32 @@ import numpy as np
 from fastcoord._arrays import Maps, is_on_gpu
 from fastcoord._decode import decoded
 from fastcoord.decode._argmax import cpu
+from fastcoord.decode._argmax.refinement import COMPATIBLE, METHODS, window_of
 from fastcoord.grid import Grid
 from fastcoord.results import Decoded
 
 __all__ = ["argmax"]
 
-REFINEMENTS = (None,)
+REFINEMENTS = (None, *METHODS)
 _NAN = {"propagate": False, "ignore": True}  # whether such pixels are skipped
 
 
 def argmax(
     heatmaps: Any,
     *,
-    refine: None = None,
+    refine: str | None = None,
+    sigma: float = 2.0,
+    blur: int = 11,
+    compat: str | None = None,
     threshold: float | None = None,
     nan: str = "propagate",
     axes: tuple[int, int] = (-2, -1),
     grid: Grid | None = None,
     out: Decoded | None = None,
 ) -> Decoded:
-    """Coordinates of the largest pixel of each heatmap, and that pixel.
+    """Coordinates of the largest pixel of each heatmap, and that pixel; refined between the pixels where asked for.
 
-    Equals, for a heatmap ``a`` of width W::
+    Equals, for a heatmap ``a`` of width W and without `refine`::
 
         y, x = divmod(a.argmax(), W);  score = a.max()
 
@@ -40,8 +44,23 @@ def argmax(
         bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16; of NumPy (or
         nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: they are read in place (but copied if
         the strides are no whole elements). Not modified.
-    refine : None
-        How the position is refined between pixels; so far there is only None: it is not.
+    refine : None, "quarter", "quadratic", "dark", "dark_udp" or "gaussian"
+        How the position is refined, from the pixels round the largest one:
+        "quarter": a quarter of a pixel towards the larger neighbour, on each axis.
+        "quadratic": to the maximum of the quadratic that fits the logarithms of 5×5 pixels best; the pixels themselves
+        if one of them is not positive.
+        "dark": to the maximum of the quadratic with the derivatives of the logarithm of the blurred pixels.
+        "dark_udp": the same, with differences to the next pixels instead of those over two.
+        "gaussian": for peaks of a known width, with the least error that noise allows: as "dark" with a blur of width
+        `sigma`, exact derivatives, and the nearest pixel, at most three away, in place of the largest one.
+    sigma : float
+        The width in pixels of the peaks, for "gaussian".
+    blur : int
+        The size in pixels of DARK's blur, odd; its width is 0.3·((blur − 1)/2 − 1) + 0.8.
+    compat : None, "mmpose" or "hrnet"
+        The conventions of these libraries: a maximum that is not above 0 is not found, and then xy is (−1, −1) or
+        (0, 0), whatever the grid; their own bounds where a maximum is refined, and steps without a limit. "hrnet" is
+        also DarkPose. For `refine` None, "quarter" and "dark", and with "mmpose" "dark_udp".
     threshold : float
         A maximum is found where ``score > threshold``, compared in the type of the score; None: everywhere.
     nan : "propagate" or "ignore"
@@ -62,21 +81,34 @@ def argmax(
         equals 0.0.
         score (...): the maximum, of the same type. covariance: None.
         status (...) int32: TIE if the maximum occurs more than once, EMPTY if it is not above the threshold or if all
-        pixels are NaN and ignored, NAN alone (and NaN in xy and score) if a pixel is NaN and is not ignored.
+        pixels are NaN and ignored, NAN alone (and NaN in xy and score) if a pixel is NaN and is not ignored. With
+        `refine` also
+        BORDER if the window leaves the map: "quarter" then takes no step on that axis, "quadratic" (5×5 pixels) none,
+        "dark" none if the maximum is less than two pixels from the border, "dark_udp" less than one; they blur as if
+        all were 0 outside, and "gaussian" makes its window narrower;
+        CLAMPED if a step was longer than a pixel on an axis, and was shortened to one;
+        FLAT if there is no maximum near: the step is none. So it is, but for "quarter" and "quadratic", where the
+        largest pixel is not positive (less than 2⁻¹⁰⁰ counts as 0) or infinite.
 
     Raises
     ------
     TypeError
-        If the type of an array, of `threshold`, `axes` or `grid` is none of these, if arrays are of two libraries or
+        If the type of an array, of a number, of `axes` or `grid` is none of these, if arrays are of two libraries or
         devices, or if a tensor requires grad.
     ValueError
-        If there are fewer than two axes, H or W is 0, `refine` or `nan` is none of these, `threshold` is NaN, or `grid`
+        If there are fewer than two axes, H or W is 0, `refine`, `compat` or `nan` is none of these, `compat` does not
+        know `refine`, `sigma` is not positive and finite, `blur` is even or negative, `threshold` is NaN, or `grid`
         or `out` does not fit.
 
     Notes
     -----
     Source: what `numpy.argmax` and `numpy.amax` are for each heatmap. Integers are compared as integers, the score is
-    then rounded to its type.
+    then rounded to its type. "dark": Zhang et al., Distribution-Aware Coordinate Representation for Human Pose
+    Estimation, CVPR 2020, section 3.2; "dark_udp": Huang et al., The Devil is in the Details, CVPR 2020. Both blur the
+    whole heatmap and scale it; the scale cancels, and the window is enough.
+
+    In blurs and for "gaussian", pixels that are NaN (and ignored) or infinite count as 0; "quadratic" is FLAT there. On
+    the CPU windows are computed in float64, whatever the type of the heatmaps.
 
     Examples
     --------
@@ -86,20 +118,39 @@ def argmax(
     >>> fc.decode.argmax(heatmaps, threshold=0.5).xy
     array([[ 7.,  5.],
            [30., 20.]], dtype=float32)
+    >>> x, y = np.arange(64), np.arange(48)[:, None]
+    >>> heatmap = np.exp(-((x - 30.25) ** 2 + (y - 20.5) ** 2) / (2 * 1.5**2)).astype(np.float32)
+    >>> fc.decode.argmax(heatmap, refine="gaussian", sigma=1.5).xy.round(3)
+    array([30.25, 20.5 ], dtype=float32)
     """
-    if refine not in REFINEMENTS:
+    if not (refine is None or isinstance(refine, str)) or refine not in REFINEMENTS:
         raise ValueError(f"refine: expected one of {REFINEMENTS}; got {refine!r}")
     if not isinstance(nan, str) or nan not in _NAN:
         raise ValueError(f'nan: expected "propagate" or "ignore"; got {nan!r}')
     skips = _NAN[nan]
+    if compat is not None:
+        if not isinstance(compat, str) or compat not in COMPATIBLE:
+            raise ValueError(f"compat: expected None or one of {tuple(COMPATIBLE)}; got {compat!r}")
+        if refine not in COMPATIBLE[compat]:
+            raise ValueError(f"refine: expected one of {COMPATIBLE[compat]} for compat={compat!r}; got {refine!r}")
+    width = _number("sigma", sigma)
+    if not 0 < width < np.inf:
+        raise ValueError(f"sigma: expected a positive and finite number; got {sigma!r}")
+    if not isinstance(blur, (int, np.integer)) or isinstance(blur, bool):
+        raise TypeError(f"blur: expected an odd integer; got {blur!r}")
+    if blur < 1 or blur % 2 == 0:
+        raise ValueError(f"blur: expected an odd integer of at least 1; got {blur!r}")
     least = np.nan if threshold is None else _number("threshold", threshold)
+    if compat is not None:
+        least = max(0.0, least)  # 0 for NaN
     if is_on_gpu(heatmaps):
         from fastcoord.decode._argmax import cuda
 
-        return cuda.argmax(heatmaps, skips, least, axes, grid, out)
+        return cuda.argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
-        cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status)
+        given: Any = () if refine is compat is None else tuple(window_of(refine, int(blur), width, compat, maps.height))
+        cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status, refine, compat, given)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode)
 

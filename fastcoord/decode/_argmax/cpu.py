@@ -9,6 +9,7 @@ Large maps are cut into pieces, by their shape, so that all threads help and the
 there are.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ from fastcoord._vector import (
     select,
     trailing_zeros,
 )
-from fastcoord.decode._argmax.formula import FAR, INFINITY_BITS, LOWEST_KEY, absorb, finish, key, merge
+from fastcoord.decode._argmax.formula import EMPTY, FAR, INFINITY_BITS, LOWEST_KEY, absorb, finish, key, merge
+from fastcoord.decode._argmax.window import named, opener, refiner
 
 LINES = 8  # vectors in a block
 GATHERED = 16  # lanes of a vector whose pixels stand apart
@@ -186,46 +188,55 @@ def _stretch(read: Any, is_adjacent: bool, is_half: bool) -> Any:
     return read_stretch
 
 
-@inlined
-def _write(
-    place: Any,
-    start: int,
-    row_stride: int,
-    column_stride: int,
-    width: int,
-    state: Any,
-    skips: bool,
-    threshold: Any,
-    numbers: Any,
-    at: int,
-    xy: Any,
-    score: Any,
-    status: Any,
-) -> None:
-    """The answer for map number `at`, whose pixels have this state."""
-    _greatest, position, several, has_nan = state
-    is_found = position != FAR
-    pixel = position if is_found else 0
-    if pixel >> 32 == 0:  # a division of 64 bits takes three times as long
-        row: Any = np.int64(np.uint32(pixel) // np.uint32(width))
-    else:
-        row = pixel // width
-    column = pixel - row * width
-    greatest = convert(place[start + row * row_stride + column * column_stride], threshold)
-    x, y, score[at], status[at] = finish(
-        greatest,
-        convert(column, threshold),
-        convert(row, threshold),
-        is_found,
-        several,
-        has_nan != 0 and not skips,
-        threshold,
-    )
-    xy[2 * at], xy[2 * at + 1] = placed(x, y, numbers)
+def _writer(refine: str | None, compat: str | None, is_adjacent: bool, is_half: bool) -> Any:
+    step = refiner(refine, compat, is_adjacent, is_half)
+    is_refined, has_missing = step is not None, compat is not None
+
+    @inlined
+    def write(
+        place: Any,
+        start: int,
+        row_stride: int,
+        column_stride: int,
+        width: int,
+        state: Any,
+        skips: bool,
+        threshold: Any,
+        window: Any,
+        numbers: Any,
+        at: int,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        """The answer for map number `at`, whose pixels have this state."""
+        _greatest, position, several, has_nan = state
+        is_found = position != FAR
+        pixel = position if is_found else 0
+        if pixel >> 32 == 0:  # a division of 64 bits takes three times as long
+            row: Any = np.int64(np.uint32(pixel) // np.uint32(width))
+        else:
+            row = pixel // width
+        column = pixel - row * width
+        greatest = convert(place[start + row * row_stride + column * column_stride], threshold)
+        is_spoilt = has_nan != 0 and not skips
+        x, y, bits = convert(column, threshold), convert(row, threshold), 0
+        if is_refined and is_found and not is_spoilt and not greatest <= threshold:
+            dx, dy, bits = step(place, start, row_stride, column_stride, width, column, row, named(window))
+            x, y = convert(convert(column, dx) + dx, threshold), convert(convert(row, dy) + dy, threshold)
+        x, y, greatest, flags = finish(greatest, x, y, is_found, several, is_spoilt, threshold)
+        x, y = placed(x, y, numbers)
+        if has_missing and flags & EMPTY != 0:
+            x = y = convert(window[-1], threshold)
+        xy[2 * at], xy[2 * at + 1], score[at], status[at] = x, y, greatest, flags | bits
+
+    return write
 
 
-def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
+@functools.cache
+def _decoder(is_adjacent: bool, is_half: bool, refine: str | None = None, compat: str | None = None) -> Kernel:
     read, value = _reader(is_adjacent, is_half), _scalar(is_half)
+    write, opened = _writer(refine, compat, is_adjacent, is_half), opener(refine)
     stretch = _stretch(read, is_adjacent, is_half)
 
     @outlined
@@ -248,6 +259,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        window: Any,
         grid: Any,
         grid_step: int,
         partial: Any,
@@ -283,7 +295,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                     first = first if first == FAR else first + row * columns + column
                     state = merge(state, (greatest, first, several, is_spoilt), FAR)
             if is_whole:
-                _write(
+                write(
                     place,
                     first_element,
                     row_stride,
@@ -292,6 +304,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                     state,
                     skips,
                     threshold,
+                    window,
                     numbers_at(grid, (number + i) * grid_step),
                     number + i,
                     xy,
@@ -320,6 +333,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
         infinity: Any,
         skips: bool,
         threshold: Any,
+        window: Any,
         grid: Any,
         partial: Any,
         xy: Any,
@@ -328,6 +342,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
     ) -> None:
         place, partial_place = memory(images), memory(partial)
         xy_place, score_place, status_place = memory(xy), memory(score), memory(status)
+        near = opened(window)
         grid_place, grid_step = memory(grid), numbers_step(grid)
         pieces = ((rows + tall - 1) // tall) * ((columns + wide - 1) // wide)
         some = GROUP if pieces == 1 else 1
@@ -353,6 +368,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                 infinity,
                 skips,
                 threshold,
+                near,
                 grid_place,
                 grid_step,
                 partial_place,
@@ -372,7 +388,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                         element += position // width * row_stride + position % width * column_stride
                     greatest = value(place, element, infinity)
                     state = merge(state, (greatest, position, partial[3 * task + 1], partial[3 * task + 2]), FAR)
-                _write(
+                write(
                     place,
                     first_element,
                     row_stride,
@@ -381,6 +397,7 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
                     state,
                     skips,
                     threshold,
+                    near,
                     numbers_at(grid_place, (number + i) * grid_step),
                     number + i,
                     xy_place,
@@ -391,12 +408,25 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
     return decode
 
 
-_KERNELS = {(adjacent, half): _decoder(adjacent, half) for adjacent in (True, False) for half in (True, False)}
 _NO_PARTIAL = np.empty(0, np.int64)
 
 
-def argmax(maps: Maps, skips: bool, threshold: Any, grid: Any, xy: Any, score: Any, status: Any) -> None:
-    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `grid` holds a grid's numbers."""
+def argmax(
+    maps: Maps,
+    skips: bool,
+    threshold: Any,
+    grid: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+    refine: str | None = None,
+    compat: str | None = None,
+    window: Any = (),
+) -> None:
+    """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `grid` holds a grid's numbers.
+
+    `window`: what `refine` takes, as `refinement.Window`.
+    """
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     rows, columns = height, width
     if maps.row_stride == width * maps.column_stride:
@@ -408,7 +438,9 @@ def argmax(maps: Maps, skips: bool, threshold: Any, grid: Any, xy: Any, score: A
     pieces = -(-rows // tall) * -(-columns // wide)
     partial = _NO_PARTIAL if pieces == 1 else np.empty(3 * count * pieces, np.int64)
     form = format_of(pixels.dtype)
-    decode = _KERNELS[maps.column_stride == 1, form is not None]
+    # the libraries differ in `window` only, but for "quarter"
+    convention = compat if refine == "quarter" or compat is None else "mmpose"
+    decode = _decoder(maps.column_stride == 1, form is not None, refine, convention)
     for i, start in enumerate(maps.starts):
         decode(
             count * width * height,
@@ -429,6 +461,7 @@ def argmax(maps: Maps, skips: bool, threshold: Any, grid: Any, xy: Any, score: A
             np.int16(0 if form is None else INFINITY_BITS[form]),
             skips,
             threshold,
+            window,
             grid,
             partial,
             xy,

@@ -4,6 +4,7 @@ A map is read by one warp, or by one block if it is larger, in groups of 16 byte
 a map, and maps whose pixels do not stand side by side, are read pixel by pixel.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,14 @@ from fastcoord._launch import (
     load_sixteen,
     moved,
     warp_merge,
+    warp_share,
     words,
 )
 from fastcoord._vector import convert, like
 from fastcoord.decode._argmax import formula
-from fastcoord.decode._argmax.formula import finish, number_type, pixel
+from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel
+from fastcoord.decode._argmax.refinement import Window, window_of
+from fastcoord.decode._argmax.window_cuda import refiner, taps_on_device
 from fastcoord.results import Decoded
 
 AHEAD = 4  # groups of floats that a lane loads before it looks at them
@@ -170,12 +174,89 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
     return decode
 
 
+def _refiner(visit: Any, has_blocks: bool, refine: str | None, compat: str | None) -> Any:
+    """The same with a step between the pixels, by the first warp of a block, or as other libraries say (or both)."""
+    merged_in = (block_merge if has_blocks else warp_merge)(_merge)
+    step_of: Any = None if refine is None else refiner(refine, compat)
+    is_refined, has_missing = refine is not None, compat is not None
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def decode(
+        images: Any,
+        layout: Any,
+        first_map: int,
+        maps: int,
+        unit: Any,
+        skips: bool,
+        threshold: Any,
+        taps: Any,
+        radius: int,
+        centre: int,
+        size: int,
+        variance: Any,
+        missing: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        if has_blocks:
+            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
+        else:
+            lane, lanes = cuda.threadIdx.x % WARP, WARP
+            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        if i < maps:  # the same for all that merge
+            first = first_element(i, layout)
+            state = merged_in(visit(images, first, layout, lane, lanes, unit))
+            if lane < WARP:
+                greatest, position, several, has_nan = warp_share(state)
+                is_found, is_spoilt = position != NOWHERE, has_nan != 0 and not skips
+                column, row = column_and_row(position, layout)
+                x, y, largest = convert(column, threshold), convert(row, threshold), convert(greatest, threshold)
+                bits = 0
+                if is_refined and is_found and not is_spoilt and not largest <= threshold:
+                    near = Window(taps, radius, centre, size, layout.rows, variance, missing)
+                    dx, dy, bits = step_of(images, first, layout, lane, column, row, near, threshold)
+                    x, y = x + dx, y + dy
+                x, y, largest, flags = finish(largest, x, y, is_found, several, is_spoilt, threshold)
+                x, y = placed(x, y, first_map + i, numbers, each, has_each)
+                if has_missing and flags & EMPTY != 0:
+                    x, y = missing, missing
+                if lane == 0:
+                    at = np.uint64(first_map + i)
+                    xy[np.uint64(2 * (first_map + i))] = x
+                    xy[np.uint64(2 * (first_map + i) + 1)] = y
+                    score[at] = largest
+                    status[at] = flags | bits
+
+    return decode
+
+
 _FLOATS, _BYTES = _by_groups(load_four, _absorb_four, 4), _by_groups(load_sixteen, _absorb_sixteen, 16)
 by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decoder(_by_pixels, False)}
 by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_by_pixels, True)}
 
 
-def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, grid: Any, out: Any) -> Decoded:
+@functools.cache
+def refining(items: int, has_blocks: bool, refine: str | None, compat: str | None) -> Any:
+    """The kernel for groups of so many items."""
+    return _refiner({4: _FLOATS, 16: _BYTES, 1: _by_pixels}[items], has_blocks, refine, compat)
+
+
+def argmax(
+    heatmaps: Any,
+    skips: bool,
+    threshold: float,
+    axes: Any,
+    grid: Any,
+    out: Any,
+    refine: str | None = None,
+    compat: str | None = None,
+    blur: int = 1,
+    sigma: float = 1,
+) -> Decoded:
     """`decode.argmax` of CUDA arrays, as `_decode_cuda.decoded` says; `threshold` is NaN where there is none."""
 
     def launch_all(read: Maps, array: Any, placement: Any, written: Any) -> None:
@@ -189,12 +270,19 @@ def argmax(heatmaps: Any, skips: bool, threshold: float, axes: Any, grid: Any, o
             decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
         memory = flat_memory("heatmaps", read.memory, array)
         _whole, before = words(read.memory, array)
-        least: Any = (np.float64 if dtype == np.float64 else np.float32)(threshold)
+        number: Any = np.float64 if dtype == np.float64 else np.float32
+        least = number(threshold)
+        near: tuple[Any, ...] = ()
+        if refine is not None or compat is not None:
+            given = window_of(refine, blur, sigma, compat, read.height)
+            taps = taps_on_device(str(cuda.get_current_device().uuid), refine, blur, sigma, compat, number)
+            near = (taps, given.radius, given.centre, given.size, number(given.variance), number(given.missing))
+            decode = refining(items, lanes == THREADS, refine, compat)
         unit = number_type(dtype)(1)
         xy, score, _covariance, status = written
         blocks = -(-read.count // maps_in_block)
-        for number, layout in enumerate(layouts(read, before, lanes * items)):
-            options = layout, number * read.count, read.count, unit, skips, least
+        for start, layout in enumerate(layouts(read, before, lanes * items)):
+            options = layout, start * read.count, read.count, unit, skips, least, *near
             launch(decode, blocks, THREADS, array, memory, *options, *placement, xy, score, status)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, launch_all)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._vector import fma, like, maximum, minimum, select
+from fastcoord._vector import fma, like, maximum, minimum, select, two_sum
 from fastcoord.results import Status
 
 STATE, CENSUS = 5, 2  # members
@@ -92,18 +92,10 @@ def matters(value: Any) -> Any:
 
 
 @inlined
-def _two_sum(a: Any, b: Any) -> Any:
-    """The rounded sum, and what rounding took from it (NaN if the sum is infinite)."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
-
-
-@inlined
 def merge(a: Any, b: Any) -> Any:
     """The state after the pixels of both."""
-    sum_x, lost_x = _two_sum(a[0], b[0])
-    sum_y, lost_y = _two_sum(a[2], b[2])
+    sum_x, lost_x = two_sum(a[0], b[0])
+    sum_y, lost_y = two_sum(a[2], b[2])
     return sum_x, (a[1] + b[1]) + lost_x, sum_y, (a[3] + b[3]) + lost_y, maximum(a[4], b[4])
 
 

@@ -1,0 +1,1 @@
+"""How accurately coordinates are found: errors on Gaussians whose true position is known, beside the theory's bound."""
