@@ -193,18 +193,33 @@ def load_first(place: Any, index: Any, count: Any, lanes: int) -> Any:
     return vector
 
 
-@instruction(load_first)
-def _load_first(place: Any, index: Any, count: Any, lanes: Any) -> Any:
-    _place("load_first", place, index, count)
-    stored, vec = _vectors(place, constant("load_first", lanes))
-    lowest = _lowest_stored(place.dtype)
+def load_padded(place: Any, index: Any, count: Any, lanes: int) -> Any:
+    """As `load_first`, with 0 in the other lanes."""
+    count = max(0, min(int(count), lanes))
+    vector = np.zeros_like(_nothing_read(place, lanes))
+    vector[:count] = _read(place, _span(place, index, count))
+    return vector
 
-    def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
-        pointer = _pointer(builder, place_, index, stored.llvm)
-        loaded = _masked(builder, f"load.{suffix(stored)}.p0", stored, count, pointer, lowest=lowest)
-        return _as_loaded(builder, place, loaded)
 
-    return vec(place, types.intp, types.intp, lanes), emit
+def _load_operation(operation: Any, others: Any) -> None:
+    """Compiled code loads the first lanes; the others hold ``others(element)`` as it stands in memory."""
+
+    @instruction(operation)
+    def _load_some(place: Any, index: Any, count: Any, lanes: Any) -> Any:
+        _place(operation.__name__, place, index, count)
+        stored, vec = _vectors(place, constant(operation.__name__, lanes))
+        rest = others(place.dtype)
+
+        def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
+            pointer = _pointer(builder, place_, index, stored.llvm)
+            loaded = _masked(builder, f"load.{suffix(stored)}.p0", stored, count, pointer, lowest=rest)
+            return _as_loaded(builder, place, loaded)
+
+        return vec(place, types.intp, types.intp, lanes), emit
+
+
+_load_operation(load_first, _lowest_stored)
+_load_operation(load_padded, lambda element: 0)
 
 
 def load_line(place: Any, index: Any, count: Any) -> Any:

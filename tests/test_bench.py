@@ -191,6 +191,16 @@ def test_a_benchmark_of_a_small_array(chosen, small_shapes, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("refine", ["quarter", "dark"])
+def test_a_benchmark_of_refinements(refine, small_shapes):
+    from bench import bench_refine
+
+    benchmark = Benchmark()
+    bench_refine.bench_refine(benchmark, QUICK._replace(budget=0), REFINE[0], refine)
+    assert benchmark.extra_info["operation"] == f"decode.argmax {refine}"
+    assert len(benchmark.extra_info["peers"]) == 1
+
+
 @pytest.mark.parametrize("workload", [ENCODE[0], ENCODE[3], Workload("D1", content=NHWC)], ids=str)
 def test_a_benchmark_of_squares(workload, small_shapes):
     from bench import bench_box

@@ -43,8 +43,8 @@ _LARGER = {
     ),
     "decode.center_of_mass": (
         *("type float32, patches", "type uint8, patches", "type int8, dense", "type float64, sparse"),
-        *("size 1x4097 uint8, one_hot", "layout crop, wide", "mass of blobs in 64x48 float32"),
-        *("mass of blobs in 70x100 uint8", "mass of blobs and NaN, ignore, window"),
+        *("layout crop, wide", "mass of blobs in 64x48 float32", "mass of blobs in 70x100 uint8"),
+        "mass of blobs and NaN, ignore, window",
     ),
     "decode.soft_argmax": ("value gaussian (3, 64, 48), covariance=True, window=None", "layout crop, wide"),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
@@ -60,7 +60,8 @@ DECODERS = {  # the modules of the decoders
 }
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
-# Networks, whose kernels are the slowest here, go by turns: what a pixel is does not change their way through a map.
+# Those whose kernels are the slowest here go by turns: what a pixel is does not change their way through a map.
+_BY_TURNS = {"decode.center_of_mass", *(str(operation) for operation in OPERATIONS if operation.room == "CoordNet")}
 IN_SIMULATOR = [
     pytest.param(operation, case, kernels, id=f"{operation}-{case}-{kernels}")
     for operation in OPERATIONS
@@ -70,7 +71,7 @@ IN_SIMULATOR = [
         if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
     )
     for kernels in ("warps", "blocks")
-    if operation.room != "CoordNet" or number % 2 == (kernels == "blocks")
+    if str(operation) not in _BY_TURNS or number % 2 == (kernels == "blocks")
 ]
 
 

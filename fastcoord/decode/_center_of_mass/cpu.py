@@ -20,6 +20,7 @@ from fastcoord._halves import loaded_type
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import convert, out_of_line
+from fastcoord.decode._center_of_mass.bytes import EIGHT, by_bytes, by_clipped_bytes
 from fastcoord.decode._center_of_mass.formula import (
     MOMENTS,
     about,
@@ -35,6 +36,7 @@ from fastcoord.decode._center_of_mass.region import (
     TALL,
     adjacent_largest,
     adjacent_rows,
+    by_clipped_columns,
     by_columns,
     scattered_largest,
     scattered_rows,
@@ -93,8 +95,8 @@ class Plan(NamedTuple):
     has_covariance: bool
 
 
-def _decoder(is_adjacent: bool, is_fast: bool) -> Kernel:
-    """A kernel for maps whose columns are side by side or not; `is_fast`: and whose pixels `by_columns` reads."""
+def _decoder(is_adjacent: bool, by_columns: Any, by_clipped_columns: Any, tall: int) -> Kernel:
+    """A kernel for maps whose columns are side by side or not, so many rows of which the functions read at once."""
     by_rows = adjacent_rows if is_adjacent else scattered_rows
     largest = adjacent_largest if is_adjacent else scattered_largest
 
@@ -154,9 +156,12 @@ def _decoder(is_adjacent: bool, is_fast: bool) -> Kernel:
             if has_centers:
                 x, y = centers[2 * (number + i)], centers[2 * (number + i) + 1]
             middle, moments = top, nothing(nil)
-            if is_fast:
-                middle = bottom - (bottom - top) % TALL
-                moments = by_columns(place, first, row_stride, top, middle, left, right, x, y, plan.least)
+            if tall > 0:
+                middle = bottom - (bottom - top) % tall
+                if plan.least == nil:
+                    moments = by_clipped_columns(place, first, row_stride, top, middle, left, right, x, y)
+                else:
+                    moments = by_columns(place, first, row_stride, top, middle, left, right, x, y)
                 if not is_finite(moments):  # an infinity, a NaN that may not count, or more than float32 holds
                     middle, moments = top, nothing(nil)
             if middle < bottom:
@@ -270,11 +275,11 @@ def _decoder(is_adjacent: bool, is_fast: bool) -> Kernel:
     return decode
 
 
-_KERNELS = {
-    (True, True): _decoder(True, True),
-    (True, False): _decoder(True, False),
-    (False, False): _decoder(False, False),
-}
+_FLOATS, _BYTES = (
+    _decoder(True, by_columns, by_clipped_columns, TALL),
+    _decoder(True, by_bytes, by_clipped_bytes, EIGHT),
+)
+_OTHERS, _SCATTERED = _decoder(True, None, None, 0), _decoder(False, None, None, 0)
 _NONE, _DOUBLE = np.empty(0, np.float64), np.dtype(np.float64)
 
 
@@ -324,7 +329,8 @@ def _decode(
     partial = _NONE if pieces == 1 else np.empty(PARTIAL * count * pieces)
     is_adjacent = maps.column_stride == 1
     number = loaded_type(pixels.dtype)
-    decode = _KERNELS[is_adjacent, is_adjacent and number == np.float32]
+    decode = _FLOATS if number == np.float32 else _BYTES if number.itemsize == 1 else _OTHERS
+    decode = decode if is_adjacent else _SCATTERED
     plan = Plan(
         height,
         width,

@@ -13,6 +13,7 @@ from fastcoord._vector import convert, fma, like, maximum, select, two_sum
 from fastcoord.results import Status
 
 MOMENTS = 6
+NEAR = 2  # pixels: the squares of distances lose two bits
 EXACT = 4096  # height and width up to which sums of sixteen bytes, times distances, are exact in float32
 TINY, HUGE = 2.0**-70, 2.0**70  # what float32 cannot add up it can once it is so much smaller
 INFINITY = np.inf
@@ -59,11 +60,45 @@ def absorb(line: Any, value: Any, distance: Any) -> Any:
 
 
 @inlined
-def four(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """The sums of a line of four pixels about its middle, from which they are −3, −1, 1 and 3 half pixels away."""
-    outer, inner = a + d, b + c
-    three = like(a, 3)
-    return outer + inner, fma(d - a, three, c - b), fma(outer, three * three, inner)
+def eight(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """The sums of a line of eight pixels about its middle, from which they are −7, −5, …, 7 half pixels away."""
+    three, five, seven = like(a, 3), like(a, 5), like(a, 7)
+    s, t, u, v = d + e, c + f, b + g, a + h
+    return (
+        (s + t) + (u + v),
+        fma(h - a, seven, fma(g - b, five, fma(f - c, three, e - d))),
+        fma(v, seven * seven, fma(u, five * five, fma(t, three * three, s))),
+    )
+
+
+@inlined
+def absorb_column(band: Any, line: Any, x: Any) -> Any:
+    """The sums (Σp, Σp·x, Σp·x², Σp·a, Σp·a·x, Σp·a²) of a band after a column whose sums, of a, these are."""
+    mass, first, second = line
+    weighted = mass * x
+    return (
+        band[0] + mass,
+        band[1] + weighted,
+        fma(weighted, x, band[2]),
+        band[3] + first,
+        fma(first, x, band[4]),
+        band[5] + second,
+    )
+
+
+@inlined
+def absorb_band(moments: Any, band: Any, y: Any) -> Any:
+    """The moments after a band, from whose origin a counts, and which is y from the centre."""
+    mass, first_x, xx, first, mixed, second = band
+    moved = fma(mass, y, first)
+    return (
+        moments[0] + mass,
+        moments[1] + first_x,
+        moments[2] + moved,
+        moments[3] + xx,
+        moments[4] + fma(first_x, y, mixed),
+        moments[5] + fma(y, first + moved, second),
+    )
 
 
 @inlined
@@ -81,11 +116,33 @@ def absorb_pixel(moments: Any, value: Any, x: Any, y: Any) -> Any:
 
 
 @inlined
+def of_prefixes(c: Any, cc: Any, ccc: Any, d: Any, dd: Any, f: Any) -> Any:
+    """The sums (Σp, Σp·a, Σp·a²) of a line of pixels about the one behind the last, distances counted backwards.
+
+    In each group of eight pixels d, the sum of the sums so far, weighs them 8, …, 1, and f, the sum of those, 36, …, 1.
+    Of the groups' sums c, d and f these are the sums, and `cc`, `ccc` and `dd` those of the sums so far again.
+    """
+    return c, _times(cc - c, 3) + d, _times(ccc + ccc - cc - cc - cc + c, 6) + _times(dd - d, 4) + f + f - d
+
+
+@inlined
+def _times(number: Any, power: Any) -> Any:
+    """An integer times 2 to this power."""
+    return number << like(number, power)
+
+
+@inlined
+def mirrored(moments: Any) -> Any:
+    """The moments with y the other way round."""
+    return moments[0], moments[1], -moments[2], moments[3], -moments[4], moments[5]
+
+
+@inlined
 def from_halves(moments: Any) -> Any:
-    """The moments in pixels, if the distances a are in half pixels."""
+    """The moments in pixels, if y is in half pixels."""
     half = like(moments[0], 0.5)
-    mass, first, across, second, mixed, second_across = moments
-    return mass, half * first, across, half * half * second, half * mixed, second_across
+    mass, first_x, first_y, xx, xy, yy = moments
+    return mass, first_x, half * first_y, xx, half * xy, half * half * yy
 
 
 @inlined
@@ -198,6 +255,14 @@ def mean(moments: Any, x: Any, y: Any) -> Any:
 
 
 @inlined
+def is_far(moments: Any) -> Any:
+    """Whether the centre of mass is too far from the centre of the moments for the digits that they have."""
+    limit = moments[0] * like(moments[0], NEAR)
+    is_right, is_left = moments[1] > limit, moments[1] < -limit
+    return is_right | is_left | (moments[2] > limit) | (moments[2] < -limit)
+
+
+@inlined
 def nearest(coordinate: Any, extent: Any, unit: Any) -> Any:
     """The pixel of an axis of `extent` pixels that is nearest to a coordinate, 0 if that is NaN; of type of `unit`."""
     none = like(coordinate, 0)
@@ -248,11 +313,23 @@ def slopes(status: Any, mass: Any, covariance: Any, of_xy: Any, of_score: Any, o
 
 
 @inlined
+def slopes_in_row(slopes: Any, y: Any) -> Any:
+    """What of `slope` is the same for all pixels that are y from the centre of mass."""
+    level, along_x, along_y, xx, xy, yy = slopes
+    return fma(fma(yy, y, along_y), y, level), fma(xy, y, along_x), xx
+
+
+@inlined
+def slope_in_row(in_row: Any, x: Any) -> Any:
+    """The gradient of a pixel of such a row."""
+    level, along_x, xx = in_row
+    return fma(fma(xx, x, along_x), x, level)
+
+
+@inlined
 def slope(slopes: Any, x: Any, y: Any) -> Any:
     """The gradient of a pixel that is (x, y) from the centre of mass."""
-    level, along_x, along_y, xx, xy, yy = slopes
-    across = fma(fma(yy, y, along_y), y, level)
-    return fma(fma(xx, x, fma(xy, y, along_x)), x, across)
+    return slope_in_row(slopes_in_row(slopes, y), x)
 
 
 @inlined

@@ -24,7 +24,16 @@ from fastcoord._memory import (
     stream_fence,
 )
 from fastcoord._vector import CACHE_LINE, convert, lane_numbers, like, out_of_line, select, splat_line
-from fastcoord.decode._center_of_mass.formula import counts, limits, nearest, past, slope, slopes
+from fastcoord.decode._center_of_mass.formula import (
+    counts,
+    limits,
+    nearest,
+    past,
+    slope,
+    slope_in_row,
+    slopes,
+    slopes_in_row,
+)
 from fastcoord.decode._center_of_mass.region import adjacent_largest, scattered_largest
 
 PART = 1 << 18  # pixels that one thread writes before it fences
@@ -53,6 +62,7 @@ def _by_lines(
     from_x: Any,
     from_y: Any,
     window: Any,
+    is_windowed: bool,
     is_streamed: bool,
 ) -> None:
     """Write some pixels of a map that begins at element `start` and has at least as many columns as a line."""
@@ -64,19 +74,17 @@ def _by_lines(
     column = first_pixel - row * columns
     pixel = first_pixel
     room = lanes - bytes_past_line(place, start + pixel) // item_bytes(place)
+    y = splat_line(convert(row - center_y, unit))
+    in_row = slopes_in_row(coefficients, y - from_y)
     while pixel < last_pixel:
         some = room if last_pixel - pixel > room else last_pixel - pixel
         x = numbers + splat_line(convert(column - center_x, unit))
-        y = splat_line(convert(row - center_y, unit))
-        is_next = numbers >= splat_line(convert(columns - column, unit))
-        found = _line(
-            coefficients,
-            select(is_next, x - wide, x),
-            select(is_next, y + one, y),
-            from_x,
-            from_y,
-            window,
-        )
+        if is_windowed or columns - column < some:
+            is_next = numbers >= splat_line(convert(columns - column, unit))
+            x, lane_y = select(is_next, x - wide, x), select(is_next, y + one, y)
+            found = _line(coefficients, x, lane_y, from_x, from_y, window)
+        else:
+            found = slope_in_row(in_row, x - from_x)
         if some < lanes:
             store_first(place, start + pixel, found, some)  # shared with a neighbour: its other bytes are not touched
         elif is_streamed:
@@ -87,7 +95,8 @@ def _by_lines(
         column += some
         if column >= columns:
             column -= columns
-            row += 1
+            y = y + one
+            in_row = slopes_in_row(coefficients, y - from_y)
         room = lanes
 
 
@@ -216,6 +225,7 @@ def _kernel(is_adjacent: bool, lanes: int) -> Kernel:
                 from_x,
                 from_y,
                 window,
+                reach[0] >= 0,
                 is_streamed,
             )
 

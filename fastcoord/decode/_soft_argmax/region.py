@@ -45,7 +45,6 @@ from fastcoord.decode._soft_argmax.formula import (
 LANES = 16
 SPAN = 512  # columns whose sums are added up before they are added to others: what rounding takes stays small
 NOTHING_MORE, COVARIANCE, NOTES = 0, 4, 3  # what is wanted beside the answer: so many numbers for each map
-AHEAD = 8192  # bytes between a line that is read and one that is prefetched
 
 
 @inlined
@@ -68,18 +67,18 @@ def _fetch(place: Any, index: int) -> None:
 
 @inlined
 def largest(place: Any, at: int, row_stride: int, rows: int, columns: int, unit: Any) -> Any:
-    """The largest pixel that is not NaN; −∞ if there is none."""
+    """The largest pixel that is not NaN; −∞ if there is none.
+
+    Nothing is prefetched: `first_moments` of the region before has done it. To do it here too was slower.
+    """
     if row_stride == columns:
         rows, columns = 1, rows * columns
     a = splat(like(unit, -INFINITY), LANES)
     b, c, d = a, a, a
-    ahead = AHEAD // item_bytes(place)
     whole = columns // (4 * LANES) * (4 * LANES)
     for row in range(rows):
         here = at + row * row_stride
         for k in range(here, here + whole, 4 * LANES):
-            for line in range(4):
-                _fetch(place, k + ahead + line * LANES)
             a = maximum(load(place, k, LANES), a)  # in this order NaN is dropped
             b = maximum(load(place, k + LANES, LANES), b)
             c = maximum(load(place, k + 2 * LANES, LANES), c)
