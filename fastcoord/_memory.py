@@ -350,15 +350,24 @@ def prefetch(place: Any, index: Any) -> None:
     """Hint that element `index` will be read; nothing is read, and it may lie outside the place."""
 
 
-@instruction(prefetch)
-def _prefetch(place: Any, index: Any) -> Any:
-    _place("prefetch", place, index)
+def prefetch_far(place: Any, index: Any) -> None:
+    """As `prefetch`, but not into the first cache, where what is read now may need the room."""
 
-    def emit(builder: Any, place_: Any, index: Any) -> None:
-        read, keep, data = number(0), number(3), number(1)
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
 
-    return types.void(place, types.intp), emit
+def _prefetch_operation(operation: Any, locality: int) -> None:
+    @instruction(operation)
+    def _prefetch(place: Any, index: Any) -> Any:
+        _place(operation.__name__, place, index)
+
+        def emit(builder: Any, place_: Any, index: Any) -> None:
+            read, keep, data = number(0), number(locality), number(1)
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
+
+        return types.void(place, types.intp), emit
+
+
+_prefetch_operation(prefetch, 3)
+_prefetch_operation(prefetch_far, 2)
 
 
 def bytes_past_line(place: Any, index: Any) -> Any:

@@ -12,7 +12,15 @@ import numpy as np
 from fastcoord._compile import inlined, outlined
 from fastcoord._memory import load_first, prefetch
 from fastcoord._vector import CACHE_LINE, convert, lane_merge, lane_numbers, like, maximum, out_of_line, select, splat
-from fastcoord.decode._center_of_mass.formula import absorb_line, merge, mirrored, nothing, of_prefixes, turned
+from fastcoord.decode._center_of_mass.formula import (
+    absorb_line,
+    absorb_squares,
+    merge,
+    mirrored,
+    nothing,
+    of_prefixes,
+    turned,
+)
 
 EIGHT = 8  # rows whose sums fit into 16 bits
 WIDE, NARROW = 32, 16  # columns of a strip, and of the last one if it has no more
@@ -85,8 +93,9 @@ def _absorber(strip: Any, lanes: int) -> Any:
         out_of_line()
         line = strip(place, at, row_stride, rows, count, ahead, is_clipped, x)
         zero = splat(x - x, lanes)
-        moments = absorb_line(nothing(zero), line, splat(-y, lanes), lane_numbers(zero) + splat(x, lanes))
-        return _merge_lanes(moments)
+        across = lane_numbers(zero) + splat(x, lanes)
+        moments = absorb_line(nothing(zero), line[0], line[1], splat(-y, lanes), across)
+        return _merge_lanes(absorb_squares(moments, line[2]))
 
     return absorb_strip
 
