@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord import _compile, decode, encode
+from fastcoord import _compile, decode, encode, grid
 from fastcoord._arrays import PIXEL_TYPES
 from fastcoord._halves import FORMATS, format_of
 from fastcoord.network import CoordNet
@@ -35,7 +35,9 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
     "decode.argmax": lambda given: decode.argmax(given.maps),
     "decode.center_of_mass": lambda given: decode.center_of_mass(given.maps),
     "decode.soft_argmax": lambda given: decode.soft_argmax(given.maps),
-    "encode.onehot": lambda given: [encode.onehot(xy, **given.canvas) for xy in given.points],
+    "encode.onehot": lambda given: [
+        encode.onehot(xy, grid=to, **given.canvas) for xy in given.points for to in (None, grid.unit)
+    ],
     "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
     "CoordNet.onehot": lambda given: CoordNet.onehot_decoder(*given.maps.shape[1:])(given.maps),
     "CoordNet.box": lambda given: CoordNet.box_decoder(*given.maps.shape[1:])(given.maps),

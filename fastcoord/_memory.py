@@ -193,18 +193,33 @@ def load_first(place: Any, index: Any, count: Any, lanes: int) -> Any:
     return vector
 
 
-@instruction(load_first)
-def _load_first(place: Any, index: Any, count: Any, lanes: Any) -> Any:
-    _place("load_first", place, index, count)
-    stored, vec = _vectors(place, constant("load_first", lanes))
-    lowest = _lowest_stored(place.dtype)
+def load_padded(place: Any, index: Any, count: Any, lanes: int) -> Any:
+    """As `load_first`, with 0 in the other lanes."""
+    count = max(0, min(int(count), lanes))
+    vector = np.zeros_like(_nothing_read(place, lanes))
+    vector[:count] = _read(place, _span(place, index, count))
+    return vector
 
-    def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
-        pointer = _pointer(builder, place_, index, stored.llvm)
-        loaded = _masked(builder, f"load.{suffix(stored)}.p0", stored, count, pointer, lowest=lowest)
-        return _as_loaded(builder, place, loaded)
 
-    return vec(place, types.intp, types.intp, lanes), emit
+def _load_operation(operation: Any, others: Any) -> None:
+    """Compiled code loads the first lanes; the others hold ``others(element)`` as it stands in memory."""
+
+    @instruction(operation)
+    def _load_some(place: Any, index: Any, count: Any, lanes: Any) -> Any:
+        _place(operation.__name__, place, index, count)
+        stored, vec = _vectors(place, constant(operation.__name__, lanes))
+        rest = others(place.dtype)
+
+        def emit(builder: Any, place_: Any, index: Any, count: Any, lanes: Any) -> Any:
+            pointer = _pointer(builder, place_, index, stored.llvm)
+            loaded = _masked(builder, f"load.{suffix(stored)}.p0", stored, count, pointer, lowest=rest)
+            return _as_loaded(builder, place, loaded)
+
+        return vec(place, types.intp, types.intp, lanes), emit
+
+
+_load_operation(load_first, _lowest_stored)
+_load_operation(load_padded, lambda element: 0)
 
 
 def load_line(place: Any, index: Any, count: Any) -> Any:
@@ -313,15 +328,24 @@ def prefetch(place: Any, index: Any) -> None:
     """Hint that element `index` will be read; nothing is read, and it may lie outside the place."""
 
 
-@instruction(prefetch)
-def _prefetch(place: Any, index: Any) -> Any:
-    _place("prefetch", place, index)
+def prefetch_far(place: Any, index: Any) -> None:
+    """As `prefetch`, but not into the first cache, where what is read now may need the room."""
 
-    def emit(builder: Any, place_: Any, index: Any) -> None:
-        read, keep, data = number(0), number(3), number(1)
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
 
-    return types.void(place, types.intp), emit
+def _prefetch_operation(operation: Any, locality: int) -> None:
+    @instruction(operation)
+    def _prefetch(place: Any, index: Any) -> Any:
+        _place(operation.__name__, place, index)
+
+        def emit(builder: Any, place_: Any, index: Any) -> None:
+            read, keep, data = number(0), number(locality), number(1)
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
+
+        return types.void(place, types.intp), emit
+
+
+_prefetch_operation(prefetch, 3)
+_prefetch_operation(prefetch_far, 2)
 
 
 def bytes_past_line(place: Any, index: Any) -> Any:

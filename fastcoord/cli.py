@@ -1,11 +1,13 @@
-"""The command line: `fastcoord demo`, `fastcoord compile` and `fastcoord info`."""
+"""The command line: `fastcoord decode`, `fastcoord demo`, `fastcoord compile` and `fastcoord info`."""
 
 import argparse
+import contextlib
+import inspect
 import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +18,12 @@ import numpy as np
 
 import fastcoord
 from fastcoord._compile import cache_folder
+from fastcoord._decode_file import GRIDS, METHODS, OUTPUTS, Job, grid_named, run
 from fastcoord._fill_cache import COMMON, TYPES, fill
 
 __all__ = ["main"]
 
-_EXTRA = {"rich", "matplotlib", "scipy"}  # the packages of the extra `cli`, for `demo`
+_EXTRA = {"rich", "matplotlib", "scipy"}  # the packages of the extra `cli`, for `demo` and pictures
 
 # What LLVM calls the instruction sets that decide how many lanes a register has, widest first.
 _LEVELS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sse2": "SSE2", "sve": "SVE", "neon": "NEON"}
@@ -40,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command == "decode":
+            return _decode(arguments)
         if arguments.command == "demo":
             return _demo(arguments.plot)
         if arguments.command == "compile":
@@ -57,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastcoord", description=fastcoord.__doc__)
     parser.add_argument("--version", action="version", version=f"fastcoord {fastcoord.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_decode(commands)
     demo = commands.add_parser(
         "demo",
         help="decode and encode every position of a 100×70 image, and the CoordConv paper's squares; check and time it",
@@ -89,6 +95,95 @@ def _parser() -> argparse.ArgumentParser:
         description="Print what a report of a fault or of a time should say.",
     )
     return parser
+
+
+# Options of the decoders, which say what else they take: what argparse makes of them
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "refine": {"metavar": "HOW", "help": "how the position is refined between the pixels"},
+    "sigma": {"type": float, "help": "the width of the peaks in pixels"},
+    "blur": {"type": int, "help": "the size of a blur in pixels"},
+    "compat": {"metavar": "LIBRARY", "help": "the conventions of that library"},
+    "threshold": {"type": float, "help": "a maximum is found where it is greater"},
+    "temperature": {"type": float, "help": "what logits are divided by"},
+    "window": {"type": int, "help": "how far round the largest pixel others count"},
+    "clip_negative": {"action": "store_true", "help": "negative pixels count as 0"},
+    "covariance": {"action": "store_true", "help": "the covariance of x and y too, in px²"},
+    "nan": {"choices": ("propagate", "ignore"), "help": "what a pixel that is NaN does"},
+}
+
+
+def _add_decode(commands: Any) -> None:
+    parser = commands.add_parser(
+        "decode",
+        help="the points of the maps in a .npy file, however large",
+        description="Decode the maps (..., H, W) in a .npy file, which may be larger than the memory, to a file of "
+        "points: .csv with a line for each map (its place in the batch, x, y, score, status), .npy with x and y alone, "
+        ".npz with xy, score, status and the covariance, by these names. The options are those of the functions of "
+        "fastcoord.decode, whose documentation says more.",
+    )
+    parser.add_argument("maps", type=Path, metavar="MAPS.npy")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="POINTS", help=", ".join(OUTPUTS))
+    parser.add_argument("--method", choices=tuple(METHODS), default="argmax", help="default: %(default)s")
+    for name, settings in _OPTIONS.items():
+        flag = f"--{name.replace('_', '-')}"
+        if "action" not in settings and "choices" not in settings and "metavar" not in settings:
+            settings = {**settings, "metavar": "NUMBER"}
+        takers = [method for method, function in METHODS.items() if name in inspect.signature(function).parameters]
+        if takers:
+            help_text = f"{settings['help']} ({', '.join(takers)})"
+            parser.add_argument(flag, dest=name, default=None, **{**settings, "help": help_text})
+    forms = ", ".join(name + form for name, (form, _make) in GRIDS.items())
+    parser.add_argument("--grid", metavar="GRID", help=f"what x and y count instead of pixels: {forms}")
+    parser.add_argument(
+        "--axes", type=int, nargs=2, default=(-2, -1), metavar=("H", "W"), help="which axes are height and width"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw some of the maps with their points")
+
+
+def _decode(arguments: argparse.Namespace) -> int:
+    if arguments.plot is not None:  # said now, not after the work
+        import matplotlib  # noqa: F401
+    given = {name: getattr(arguments, name, None) for name in _OPTIONS}
+    try:
+        job = Job(
+            arguments.maps,
+            arguments.output,
+            arguments.method,
+            {name: value for name, value in given.items() if value is not None},
+            None if arguments.grid is None else grid_named(arguments.grid),
+            tuple(arguments.axes),
+            arguments.force,
+            arguments.plot,
+        )
+    except ValueError as error:
+        return _failed(f"--grid: {error}")
+    try:
+        with _progress() as advanced:
+            report = run(job, advanced)
+    except (OSError, TypeError, ValueError) as error:
+        return _failed(str(error))
+    except KeyboardInterrupt:
+        return _failed(f"interrupted; {arguments.output} was not written")
+    print(f"{arguments.output}: {report}")
+    if arguments.plot is not None:
+        print(f"Drawn: {arguments.plot}")
+    return 0
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """What is called with the maps done, and how many there are: a bar, on a terminal."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
+        yield lambda done, count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("maps"), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, count: progress.update(task, completed=done, total=count)
 
 
 def _demo(plot: Path | None) -> int:

@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
     """Coordinates read from maps; each member has the batch shape of the maps in front."""
 
     xy: Any
-    """(..., 2), x along the width and y along the height, in pixels; a pixel's centre is its index."""
+    """(..., 2), x along the width, y along the height, in pixels or a `grid`; a pixel's centre is its index."""
     score: Any
     """(...), how strong the answer is; each decoder says what it measures."""
     covariance: Any

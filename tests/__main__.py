@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -33,24 +32,26 @@ def main() -> int:
     for stage in STAGES:
         start = time.perf_counter()
         running = []
-        for number, (title, command, settings) in enumerate(stage):
+        for number, (title, command, settings) in enumerate(stage, 1):
             words = " ".join([*(f"{name}={value}" for name, value in settings.items()), "python -m", *command])
-            # The last writes for itself, the others when it is over
-            output = None if number == len(stage) - 1 else tempfile.TemporaryFile()  # noqa: SIM115  # read when all are over
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=ROOT, env=environment | settings, stdout=output, stderr=output
-            )
-            running.append((title, words, output, process))
             print(f"→ {title}: {words}", flush=True)
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=ROOT,
+                env=environment | settings,
+                stdout=None if number == len(stage) else subprocess.PIPE,  # the last writes for itself
+                stderr=None if number == len(stage) else subprocess.STDOUT,
+                text=True,
+            )
+            running.append((title, words, process))
         failed = []
-        for title, words, output, process in reversed(running):
-            if process.wait():
+        for title, words, process in reversed(running):
+            said, _ = process.communicate()
+            if said:
+                print(f"{title}: {said}", end="", flush=True)
+            if process.returncode:
                 failed.append((title, words))
             times.append(f"{time.perf_counter() - start:7.1f} s  {title}")
-            if output:
-                with output:
-                    output.seek(0)
-                    print(f"{title}:\n{output.read().decode(errors='replace')}", end="", flush=True)
         if failed:
             print("\n".join(times))
             for title, words in failed:

@@ -16,6 +16,8 @@ import pytest
 import fastcoord as fc
 
 PIXEL_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
+# Pixels apart are loaded by their size and then converted as others are; uint8 and float32 are among the layouts.
+_STRIDED_TYPES = ("bool", "int16", "int64", "float64")
 HALVES = ("float16", "bfloat16")
 POINT_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32", "float64")
 
@@ -231,8 +233,9 @@ def images() -> Iterator[Case]:
         for content in (one_hot, sparse, patches, dense, negative):
             yield case(f"type {dtype}, {content.__name__}", content, (2, 100, 70), dtype, is_small=False)
         yield case(f"type {dtype}, small", dense, (2, 5, 21), dtype)
-        strided = lambda dtype=dtype: dense((2, 5, 42), dtype)[..., ::2]  # noqa: E731
-        yield case(f"type {dtype}, every second column", strided)
+        if dtype in _STRIDED_TYPES:
+            strided = lambda dtype=dtype: dense((2, 5, 42), dtype)[..., ::2]  # noqa: E731
+            yield case(f"type {dtype}, every second column", strided)
     for dtype in ("float32", "uint8"):
         for height, width in SIZES:
             pixels = 2 * height * width

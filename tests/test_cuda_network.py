@@ -38,8 +38,11 @@ _SHAPES = [
 
 
 @in_simulator
-@pytest.mark.parametrize("is_divided", [False, True], ids=["", "divided"])
-@pytest.mark.parametrize("dtype", ["float32", "uint8", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "is_divided"),
+    [("float32", False), ("float32", True), ("uint8", False), ("float64", True)],
+    ids=["float32", "float32, divided", "uint8", "float64, divided"],
+)
 @pytest.mark.parametrize("shape", _SHAPES, ids=lambda shape: "{} of {}x{}x{} on {}x{}".format(*shape))
 def test_networks_of_all_shapes(monkeypatch, shape, dtype, is_divided):
     if is_divided:

@@ -20,9 +20,9 @@ CALLED = [*map(str, FUNCTIONS), "CoordNet.onehot", "CoordNet.box"]
 
 
 def process(code, cache, *arguments):
-    """A finished process of its own that keeps its machine code in `cache`."""
+    """A finished process of its own that keeps its machine code in `cache`, or where this one does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "PYTHON"))}
-    environment |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
+    environment |= {"NUMBA_CACHE_DIR": str(cache or numba.config.CACHE_DIR), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", f"import sys; {code}", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -33,74 +33,97 @@ def compile_(cache, *arguments, before=""):
     )
 
 
-# What users call: small and large, on contiguous arrays of bytes. Prints for each kernel that was reached how many
-# signatures came from disk and how many did not.
+# What users call: small and large, on contiguous arrays of bytes.
 _USE = """
 import json
 import numpy as np
 import fastcoord as fc
-from fastcoord._compile import Kernel
+from fastcoord import _compile, _fill_cache
 
-for maps in (1, 200):
-    images = np.ones((maps, 70, 90), np.uint8)
-    fc.decode.onehot(images)
-    fc.decode.onehot(images.view(bool))
-    for net in (fc.CoordNet.onehot_decoder(70, 90), fc.CoordNet.box_decoder(70, 90)):
-        net(images)
-        net(images.view(bool))
-    for dtype in ("float32", "float64", "int64"):
-        xy = np.ones((maps, 2), dtype)
-        for draw in (fc.encode.onehot, fc.encode.box):
-            draw(xy, shape=(70, 90), dtype="uint8")
-            draw(xy, shape=(70, 90), dtype="uint8", return_weight=True)
-            draw(xy, shape=(70, 90), dtype="uint8", out=images)
-            draw(xy, shape=(70, 90), dtype=bool)
-            xy.flags.writeable = False
-fc.datasets.not_so_clevr("uniform")
-fc.decode.onehot(np.zeros((1024, 1024), np.uint8))
+def use(draws, networks):
+    for maps in (1, 200):
+        images = np.ones((maps, 70, 90), np.uint8)
+        fc.decode.onehot(images)
+        fc.decode.onehot(images.view(bool))
+        for net in networks:
+            net(images)
+            net(images.view(bool))
+        for dtype in ("float32", "float64", "int64"):
+            xy = np.ones((maps, 2), dtype)
+            for draw in draws:
+                draw(xy, shape=(70, 90), dtype="uint8")
+                draw(xy, shape=(70, 90), dtype="uint8", return_weight=True)
+                draw(xy, shape=(70, 90), dtype="uint8", grid=fc.grid.strides(1))
+                draw(xy, shape=(70, 90), dtype="uint8", out=images)
+                draw(xy, shape=(70, 90), dtype=bool)
+                xy.flags.writeable = False
+    fc.decode.onehot(np.zeros((1024, 1024), np.uint8))
+"""
 
-answer = {}
+# Prints for each kernel that was reached how many signatures came from disk and how many did not
+_USE_ONEHOT = f"""{_USE}
+use([fc.encode.onehot], [])
+answer = {{}}
 for name, module in list(sys.modules.items()):
     if name.startswith("fastcoord."):
         for value in vars(module).values():
-            if isinstance(value, Kernel):
+            if isinstance(value, _compile.Kernel):
                 for kind in ("serial", "parallel"):
                     stats = getattr(value, kind).stats
                     hits, misses = sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
                     if hits or misses:
-                        answer[f"{name}.{value.function.__name__}.{kind}"] = [hits, misses]
+                        answer[f"{{name}}.{{value.function.__name__}}.{{kind}}"] = [hits, misses]
 print(json.dumps(answer))
+"""
+
+# Prints how often kernels were compiled, stored or read: by `fastcoord compile`, and in use after that
+_USE_ALL = f"""{_USE}
+list(_fill_cache.fill(("uint8",)))
+filled = _compile.counts()
+use([fc.encode.onehot, fc.encode.box], [fc.CoordNet.onehot_decoder(70, 90), fc.CoordNet.box_decoder(70, 90)])
+fc.datasets.not_so_clevr("uniform")
+print(json.dumps([filled, _compile.counts()]))
 """
 
 
 def test_no_later_process_compiles(tmp_path):
     cache = tmp_path / "cache"
-    filled = compile_(cache, "--types", "uint8")
+    names = ["decode.onehot", "encode.onehot"]  # what the others have is compiled by others' tests too
+    few = f"from fastcoord import _fill_cache as f; f.CALLS = {{name: f.CALLS[name] for name in {names}}}; "
+    filled = compile_(cache, "--types", "uint8", before=few)
     assert filled.returncode == 0, filled.stderr
     assert filled.stderr == ""
     *lines, total, place = filled.stdout.splitlines()
-    expected = [[name, "uint8", layout] for name in CALLED for layout in ("contiguous", "one large map")]
+    expected = [[name, "uint8", layout] for name in names for layout in ("contiguous", "one large map")]
     assert [[line[:16].strip(), line[16:25].strip(), line[25:39].strip()] for line in lines] == expected
     compiled, stored, read = map(int, re.match(r"(\d+) kernels compiled, (\d+) stored, (\d+) read, in", total).groups())
-    assert compiled == stored >= 2 * len(FUNCTIONS)
+    assert compiled == stored >= 2 * len(names)
     assert read == 0
     folder = Path(place.removeprefix("cache folder: "))
     assert folder.parent == cache
     assert len(list(folder.iterdir())) == stored
 
-    used = process(_USE, cache)
+    used = process(_USE_ONEHOT, cache)
     assert used.returncode == 0, used.stderr
     found = json.loads(used.stdout)
-    for room in ("decode._onehot", "encode._onehot", "encode._box"):
+    for room in ("decode._onehot", "encode._onehot"):
         for kind in ("serial", "parallel"):
             assert any(f".{room}.cpu." in name and name.endswith(kind) for name in found), (room, kind)
     assert all(misses == 0 for _hits, misses in found.values()), found
     assert len(list(folder.iterdir())) == stored
 
-    again = compile_(cache, "--types", "uint8")
+    again = compile_(cache, "--types", "uint8", before=few)
     assert again.returncode == 0
     assert f"0 kernels compiled, 0 stored, {stored} read" in again.stdout
-    assert again.stdout.count("in the cache already") == 2 * len(CALLED)
+    assert again.stdout.count("in the cache already") == 2 * len(names)
+
+
+def test_each_call_that_users_make_is_among_those_compiled():
+    used = process(_USE_ALL, None)
+    assert used.returncode == 0, used.stderr
+    filled, after = json.loads(used.stdout)
+    assert filled[0] + filled[2] >= 2 * len(CALLED)
+    assert after == filled
 
 
 def test_without_a_folder_it_fails_before_the_work(tmp_path):

@@ -85,7 +85,7 @@ _WINDOWS = {"dark": "blur", "dark_udp": "blur", "gaussian": "sigma"}
 @small
 @pytest.mark.parametrize("refine", _WINDOWS)
 def test_windows_of_any_size(refine):
-    for size in (1, 3, 5, 17, 35) if _WINDOWS[refine] == "blur" else (0.1, 0.6, 1.0, 3, 5.5, 12):
+    for size in (1, 3, 5, 17, 35, 201) if _WINDOWS[refine] == "blur" else (0.1, 0.6, 1.0, 3, 5.5, 12, 1e5):
         agrees(noisy(3, (40, 37), seed=3), refine=refine, **{_WINDOWS[refine]: size})
 
 
@@ -100,7 +100,10 @@ _LAYOUTS = {
 
 
 @small
-@pytest.mark.parametrize("refine", ["quadratic", "dark", "gaussian"])
+@pytest.mark.parametrize(
+    "refine",
+    [pytest.param("quadratic", marks=uncompiled_only), pytest.param("gaussian", marks=uncompiled_only), "dark"],
+)
 def test_any_strides(refine):
     heatmaps = noisy(4, (17, 21))
     for change in _LAYOUTS.values():
@@ -132,7 +135,7 @@ def test_all_types(dtype, refine):
         agrees(heatmaps * 1e300, refine=refine)
 
 
-@pytest.mark.parametrize(("dtype", "refine"), [("uint8", "dark"), ("float16", "gaussian"), ("float64", "quadratic")])
+@pytest.mark.parametrize(("dtype", "refine"), [("float16", "gaussian"), ("float64", "quadratic")])
 def test_some_types_compiled(dtype, refine):
     agrees(_scaled(dtype), refine=refine)
 
@@ -303,7 +306,7 @@ def test_a_grid_counts_what_is_refined():
     pixels = fc.decode.argmax(heatmaps, refine="dark").xy
     corners = fc.decode.argmax(heatmaps, refine="dark", grid=fc.grid.corners).xy
     np.testing.assert_allclose(corners, pixels / np.float32([19, 23]) * 2 - 1, atol=1e-6)
-    missing = fc.decode.argmax(heatmaps - 2, compat="mmpose", grid=fc.grid.corners).xy
+    missing = fc.decode.argmax(heatmaps - 2, refine="dark", compat="mmpose", grid=fc.grid.corners).xy
     np.testing.assert_array_equal(missing, -1)
 
 
@@ -357,6 +360,7 @@ def test_blurs_of_other_libraries(blur):
 
 
 @small
+@uncompiled_only
 def test_conventions_hold_with_a_threshold_and_nan():
     heatmaps = np.zeros((3, 5, 6), np.float32)
     heatmaps[0, 2, 3], heatmaps[1, 2, 3], heatmaps[2, 1, 1] = 0.5, 0.1, _n

@@ -60,6 +60,7 @@ def environment(layer: str, folder: Path) -> dict[str, str]:
     return kept | {
         "NUMBA_THREADING_LAYER": layer,
         "NUMBA_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "PASSIVE",  # many threads on few processors: those that spin take the others' time
         "NUMBA_CACHE_DIR": str(folder),
         "PYTHONPATH": str(ROOT),
         **({"LD_LIBRARY_PATH": path} if layer == "tbb" else {}),

@@ -30,6 +30,7 @@ from fastcoord._memory import (
     load,
     load_first,
     load_line,
+    load_padded,
     memory,
     octets,
     prefetch,
@@ -488,14 +489,15 @@ def test_lane_merge_keeps_its_order():
 
 
 def moves_of(lanes, row):
-    def moves(source, offsets, counts, loaded, some, gathered, stored, stored_some):
-        place, whole, first = memory(source), memory(loaded), memory(some)
+    def moves(source, offsets, counts, loaded, some, padded, gathered, stored, stored_some):
+        place, whole, first, rest = memory(source), memory(loaded), memory(some), memory(padded)
         strided, out, out_some = memory(gathered), memory(stored), memory(stored_some)
         for i in range(offsets.size):
             offset, count = offsets[i], counts[i]
             vector = load(place, offset, lanes)
             store(whole, i * lanes, vector)
             store(first, i * lanes, load_first(place, offset, count, lanes))
+            store(rest, i * lanes, load_padded(place, offset, count, lanes))
             store(out, i * row + offset, vector)
             store_first(out_some, i * row + offset, vector, count)
             middle = source.size // 2
@@ -520,6 +522,7 @@ def check_moves(dtype, lanes):
     expected = (
         loaded,
         np.where(is_read, loaded, np.array(lowest(dtype), dtype)),
+        np.where(is_read, loaded, np.array(0, dtype)),
         np.where(is_read, source[at], np.array(lowest(dtype), dtype)),
         np.where(inside, values, guard),
         np.where(inside & (positions < counts[:, None]), values, guard),

@@ -1,5 +1,6 @@
 """`decode.argmax`: the largest pixel."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def argmax(
     Estimation, CVPR 2020, section 3.2; "dark_udp": Huang et al., The Devil is in the Details, CVPR 2020. Both blur the
     whole heatmap and scale it; the scale cancels, and the window is enough.
 
-    In blurs and for "gaussian", pixels that are NaN (and ignored) or infinite count as 0; "quadratic" is FLAT there. On
+    Where a pixel of the window is NaN (and ignored) or infinite there is no step, and all but "quarter" are FLAT. On
     the CPU windows are computed in float64, whatever the type of the heatmaps.
 
     Examples
@@ -149,10 +150,17 @@ def argmax(
         return cuda.argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
-        given: Any = () if refine is compat is None else tuple(window_of(refine, int(blur), width, compat, maps.height))
+        given: Any = ()
+        if refine is not None or compat is not None:
+            given = _window(refine, int(blur), width, compat, maps.height, maps.width)
         cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status, refine, compat, given)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode)
+
+
+@functools.lru_cache(maxsize=64)  # taps take longer to make than a map to decode
+def _window(*options: Any) -> tuple[Any, ...]:
+    return tuple(window_of(*options))
 
 
 def _number(name: str, value: Any) -> float:

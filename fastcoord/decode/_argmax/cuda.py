@@ -32,8 +32,8 @@ from fastcoord._launch import (
 from fastcoord._vector import convert, like
 from fastcoord.decode._argmax import formula
 from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel
-from fastcoord.decode._argmax.refinement import Window, window_of
-from fastcoord.decode._argmax.window_cuda import refiner, taps_on_device
+from fastcoord.decode._argmax.refinement import Window
+from fastcoord.decode._argmax.window_cuda import refiner, window_on_device
 from fastcoord.results import Decoded
 
 AHEAD = 4  # groups of floats that a lane loads before it looks at them
@@ -274,9 +274,8 @@ def argmax(
         least = number(threshold)
         near: tuple[Any, ...] = ()
         if refine is not None or compat is not None:
-            given = window_of(refine, blur, sigma, compat, read.height)
-            taps = taps_on_device(str(cuda.get_current_device().uuid), refine, blur, sigma, compat, number)
-            near = (taps, given.radius, given.centre, given.size, number(given.variance), number(given.missing))
+            options_of_window = refine, blur, sigma, compat, height, width
+            near = window_on_device(str(cuda.get_current_device().uuid), number, *options_of_window)
             decode = refining(items, lanes == THREADS, refine, compat)
         unit = number_type(dtype)(1)
         xy, score, _covariance, status = written

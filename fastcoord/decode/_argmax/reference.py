@@ -66,9 +66,11 @@ def _fitted(heatmap, x, y, refine, sigma, blur):
         return _step(gradient, hessian, 1e-5)
     if not LEAST < score < np.inf:
         return 0, 0, bits | FLAT
-    heatmap = np.where(np.isfinite(heatmap), heatmap, 0)
     if refine == "gaussian":
         return _gaussian(heatmap, x, y, sigma, reach[refine])
+    rows, columns = (slice(max(at - reach[refine], 0), at + reach[refine] + 1) for at in (y, x))
+    if not np.isfinite(heatmap[rows, columns]).all():
+        return 0, 0, bits | FLAT
     offsets = np.arange(-(blur // 2), blur // 2 + 1)
     taps = np.exp(-(offsets**2) / (2 * (0.3 * ((blur - 1) / 2 - 1) + 0.8) ** 2))
     padded = np.pad(heatmap, reach[refine])  # what lies outside is 0
@@ -119,7 +121,7 @@ def _gaussian(heatmap, x, y, sigma, reach):
         window = heatmap[y - down : y + down + 1, x - across : x + across + 1] / heatmap[first[::-1]]
         window = window * weights[0].astype(heatmap.dtype) * weights[1].astype(heatmap.dtype)[:, None]
         mass = window.sum()
-        if not mass > FLOOR:
+        if not FLOOR < mass < np.inf:
             return 0, 0, bits | FLAT
         mean = (window * i).sum() / mass, (window.T * j).sum() / mass
         second = (window * i**2).sum(), (window * i * j[:, None]).sum(), (window.T * j**2).sum()

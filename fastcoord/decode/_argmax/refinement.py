@@ -58,12 +58,13 @@ LANES = 16  # of a row of the window that the CPU reads at once
 NOTHING = np.zeros(1)
 
 
-def window_of(refine: str | None, blur: int, sigma: float, compat: str | None, height: int) -> Window:
+def window_of(refine: str | None, blur: int, sigma: float, compat: str | None, height: int, width: int) -> Window:
     """The numbers for a method."""
     missing = np.nan if compat is None else MISSING[compat]
     if refine not in ("dark", "dark_udp", "gaussian"):
         return Window(NOTHING, 0, 0, 0, height, 0.0, missing)
-    radius = int(np.ceil(3 * sigma)) if refine == "gaussian" else blur // 2
+    # No tap is as far as the map is wide
+    radius = int(min(np.ceil(3 * sigma) if refine == "gaussian" else blur // 2, max(height, width)))
     offsets = np.arange(-radius, radius + 1, dtype=np.float64)
     # Beside the taps stand zeros, for columns that a point of the stencil does not need
     centre = radius + 4
@@ -72,7 +73,8 @@ def window_of(refine: str | None, blur: int, sigma: float, compat: str | None, h
         taps = np.exp(-(offsets**2) / (2 * sigma**2))
         rows = [taps, taps * offsets, taps * offsets**2]
     else:
-        rows = [_blur(blur, compat is not None)]
+        taps = _blur(blur, compat is not None)
+        rows = [taps[blur // 2 - radius : blur // 2 + radius + 1]]
     padded = np.zeros((len(rows), size))
     padded[:, centre - radius : centre + radius + 1] = rows
     return Window(padded.reshape(-1), radius, centre, size, height, float(sigma) ** 2, missing)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import gather, load, load_first, memory, store
+from fastcoord._memory import gather, load, load_first, load_padded, memory, store
 from fastcoord._vector import (
     any_lane,
     convert,
@@ -105,14 +105,12 @@ def _number(place: Any, at: int) -> Any:
 def _row_reader(is_adjacent: bool) -> Any:
     @inlined
     def row(place: Any, at: int, stride: int, count: int) -> Any:
-        """The first `count` of 16 pixels; 0 in the other lanes, and where a pixel is NaN or infinite."""
+        """The first `count` of 16 pixels; 0 in the other lanes."""
         if is_adjacent:
-            pixels = load_first(place, at, count, LANES)
-        else:
-            pixels = gather(place, at, stride, count, LANES)
-        nothing = like(pixels, 0)
-        is_there = (lane_numbers(pixels) < like(pixels, min(max(count, 0), LANES))) & (pixels - pixels == nothing)
-        return convert(select(is_there, pixels, nothing), UNIT)
+            return convert(load_padded(place, at, count, LANES), UNIT)
+        pixels = gather(place, at, stride, count, LANES)
+        is_there = lane_numbers(pixels) < like(pixels, min(max(count, 0), LANES))
+        return convert(select(is_there, pixels, like(pixels, 0)), UNIT)
 
     return row
 
@@ -230,7 +228,7 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
         """Pixels of a line; 0 for one that the map does not have."""
         return row(place, at + line * row_stride, column_stride, count if 0 <= line < height else 0)
 
-    @outlined
+    @inlined
     def blurred(
         place: Any, first: int, row_stride: int, column_stride: int, width: int, x: int, y: int, window: Any
     ) -> Any:
@@ -238,7 +236,6 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
 
         Points outside the map are moved to its border.
         """
-        out_of_line()
         taps, height, radius = window.taps, window.height, window.radius
         reach = radius + stencil
         left, right = _within(x - reach, width), _within(x + reach, width) + 1
@@ -359,6 +356,8 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
         if not is_compatible and not is_usable(score):
             return nothing, nothing, bits | (FLAT if room >= stencil else 0)
         sums = blurred(place, first, row_stride, column_stride, width, x, y, window)
+        if any_lane(sums - sums != like(sums, 0)):  # of a pixel that is NaN or infinite something is in each sum
+            return nothing, nothing, bits | (FLAT if room >= stencil else 0)
         share = share_of(place, first, row_stride, column_stride, width, score, sums, window)
         sums = sums * splat(share, points)
         if is_udp and is_compatible:
@@ -382,7 +381,7 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
 def _gaussian(is_adjacent: bool) -> Any:
     row = _row_reader(is_adjacent)
 
-    @outlined
+    @inlined
     def moments_at(
         place: Any, first: int, row_stride: int, column_stride: int, width: int, x: int, y: int, window: Any
     ) -> Any:
@@ -390,7 +389,6 @@ def _gaussian(is_adjacent: bool) -> Any:
 
         At a border the window is narrower on both sides: half a window would pull towards its middle.
         """
-        out_of_line()
         taps, size = window.taps, window.size
         across, down = min(window.radius, min(x, width - 1 - x)), min(window.radius, min(y, window.height - 1 - y))
         zero, total = splat(UNIT - UNIT, LANES), splat(UNIT - UNIT, NARROW)

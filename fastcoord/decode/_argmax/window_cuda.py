@@ -11,7 +11,7 @@ from numba import cuda
 
 from fastcoord._compile import inlined
 from fastcoord._launch import WARP, warp_merge, warp_share
-from fastcoord._vector import convert, like, log, maximum, minimum, select
+from fastcoord._vector import convert, like, log, maximum, minimum
 from fastcoord.decode._argmax import refinement
 from fastcoord.decode._argmax.refinement import (
     BORDER,
@@ -40,9 +40,14 @@ FIT = STENCIL["quadratic"]
 
 
 @functools.lru_cache(maxsize=64)
-def taps_on_device(_device: str, refine: str, blur: int, sigma: float, compat: str | None, dtype: Any) -> Any:
-    """The taps of `refinement.window_of` on the current device, which `_device` names; copied once."""
-    return cuda.to_device(refinement.window_of(refine, blur, sigma, compat, 0).taps.astype(dtype))
+def window_on_device(_device: str, dtype: Any, *options: Any) -> Any:
+    """The `refinement.window_of` these options, in `dtype` and on the current device, which `_device` names; made once.
+
+    Without its height, which is the layout's.
+    """
+    window = refinement.window_of(*options)
+    taps = cuda.to_device(window.taps.astype(dtype))
+    return taps, window.radius, window.centre, window.size, dtype(window.variance), dtype(window.missing)
 
 
 def refiner(refine: str, compat: str | None) -> Any:
@@ -67,9 +72,7 @@ def _element(first: Any, layout: Any, x: Any, y: Any) -> Any:
 
 @inlined
 def _number(images: Any, first: Any, layout: Any, x: Any, y: Any, unit: Any) -> Any:
-    """A pixel; 0 for one that is NaN or infinite."""
-    number = convert(images[_element(first, layout, x, y)], unit)
-    return select(number - number == like(unit, 0), number, like(unit, 0))
+    return convert(images[_element(first, layout, x, y)], unit)
 
 
 @inlined
@@ -255,8 +258,13 @@ def _dark(method: str, compat: str | None) -> Any:
             return zero, zero, BORDER
         score = convert(images[_element(first, layout, x, y)], unit)
         if not is_compatible and not is_usable(score):
-            return zero, zero, bits | FLAT
+            return zero, zero, bits | (FLAT if room >= stencil else 0)
         s = blurred(images, first, layout, lane, x, y, window, unit)
+        spoilt = ((s[0] - s[0]) + (s[1] - s[1])) + ((s[2] - s[2]) + (s[3] - s[3])) + ((s[4] - s[4]) + (s[5] - s[5]))
+        spoilt += ((s[6] - s[6]) + (s[7] - s[7])) + ((s[8] - s[8]) + (s[9] - s[9])) + (s[10] - s[10])
+        spoilt += (s[11] - s[11]) + (s[12] - s[12])
+        if spoilt != zero:  # of a pixel that is NaN or infinite something is in each sum
+            return zero, zero, bits | (FLAT if room >= stencil else 0)
         if is_compatible:
             # What mmpose multiplies by, at least 1, cancels but where a pixel is limited
             floor = like(unit, UDP_FLOOR if is_udp else FLOOR)
