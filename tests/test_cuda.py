@@ -426,7 +426,7 @@ KERNELS = [
         (f"mass {title}, {scope}", kernels[items], mass_types(dtype, *numbers), wide, numbers[0] == "float64")
         for scope, kernels in (("warps", mass.by_warps), ("blocks", mass.by_blocks))
         for title, dtype, items, numbers, wide in (
-            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 4}),
+            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 2}),
             ("uint8", "uint8", 16, ("float32", "int32"), {"LDG.E.128": 1}),
             ("float32 strided", "float32", 1, ("float32", "float32"), {}),
             ("int64", "int64", 1, ("float64", "int64"), {}),
