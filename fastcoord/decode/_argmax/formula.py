@@ -109,6 +109,15 @@ def pixel(value: Any, position: Any, nowhere: Any) -> Any:
 
 
 @inlined
+def several_pixels(largest: Any, position: Any, has_nan: Any, nowhere: Any) -> Any:
+    """The state of pixels side by side, the first at `position`; their `largest` is NaN if all are.
+
+    Whether the largest occurs several times among them, and which of them it is, is left to be found out.
+    """
+    return largest, select(largest != largest, nowhere, position), like(position, 0), has_nan
+
+
+@inlined
 def merge(a: Any, b: Any, nowhere: Any) -> Any:
     """The state of the pixels of both, in whatever order they come."""
     has_both = (a[1] != nowhere) & (b[1] != nowhere)
