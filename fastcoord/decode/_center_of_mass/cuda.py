@@ -41,6 +41,7 @@ from fastcoord.decode._center_of_mass.formula import (
     about,
     absorb,
     absorb_line,
+    absorb_squares,
     absorb_pixel,
     compared_type,
     counted,
@@ -126,8 +127,9 @@ def _by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> 
         if is_line:
             center_x, center_y, times, _least, _of_nan = about
             zero = like(times, 0)
-            line = line_of_group((zero, zero, zero), values, zero)
-            return absorb_line(moments, line, convert(column - center_x, times), convert(row - center_y, times))
+            mass, first, squares = line_of_group((zero, zero, zero), values, zero)
+            along, across = convert(column - center_x, times), convert(row - center_y, times)
+            return absorb_squares(absorb_line(moments, mass, first, along, across), squares)
         moments, _column, _row = absorb_group(moments, values, column, row, layout, about)
         return moments
 
