@@ -268,7 +268,7 @@ def argmax(
     partial = _NO_PARTIAL if pieces == 1 else np.empty(3 * count * pieces, np.int64)
     group = beside
     if beside == 1 and pieces == 1:
-        group = count // TASKS // BATCH * BATCH  # of 6 maps, one batch and a half: 1.2 times as long as of 24 (uint8)
+        group = count // TASKS // BATCH * BATCH  # whole batches
         group = min(group, GROUP) if group else max(count // TASKS, 1)
     # the libraries differ in `window` only, but for "quarter"
     convention = compat if refine == "quarter" or compat is None else "mmpose"

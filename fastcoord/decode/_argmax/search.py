@@ -236,7 +236,7 @@ def _search(load: Any, lanes: Any, is_half: bool) -> Any:
     def search(place: Any, at: int, stride: int, best: Any) -> Any:
         """The number of the first of a block's pixels that are `best`, and how many are."""
         words = LINES * lanes(place) // WORD
-        # The word is read back: where a compiler picks it, it may do so by branches (1.8 times as long, uint8 on AVX2)
+        # The word is read back from here: no branch picks it
         kept = workspace(splat(np.uint64(0), LINES), 1)
         filled, count = 0, 0
         for w in range(words):
