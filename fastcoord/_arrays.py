@@ -75,14 +75,14 @@ def pixel_array(name: str, array: Any, halves: bool = False) -> NDArray[Any]:
         array = _numpy_array(name, array)
     if array.dtype not in _PIXEL_TYPES:  # nor are those in foreign byte order
         if halves:
-            array = _as_format(array)
+            array = as_format(array)
         if not halves or array.dtype not in _HALVES:
             raise _wrong_type(name, array.dtype, _NAMES_AND_HALVES if halves else _NAMES)
     plain: NDArray[Any] = array
     return plain
 
 
-def _as_format(array: NDArray[Any]) -> NDArray[Any]:
+def as_format(array: NDArray[Any]) -> NDArray[Any]:
     """float16 and bfloat16 as `_halves.FORMATS` has them, other arrays as they are."""
     if array.dtype == _FLOAT16:
         return array.view(FORMATS["float16"])
@@ -94,7 +94,7 @@ def point_array(name: str, array: Any) -> NDArray[Any]:
     if type(array) is not np.ndarray:
         array = _numpy_array(name, array)
     if array.dtype not in _POINT_TYPES:  # nor are those in foreign byte order
-        array = _as_format(array)
+        array = as_format(array)
         if array.dtype in _HALVES:
             array = widened(array)
     if array.dtype not in _POINT_TYPES:

@@ -11,21 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import Maps, batch_with_canvas, canvas, encoded_members, maps, pixel_type, point_array
+from fastcoord._arrays import (
+    Maps,
+    as_format,
+    batch_with_canvas,
+    canvas,
+    encoded_members,
+    maps,
+    pixel_type,
+    point_array,
+    stored,
+)
 from fastcoord._compile import inlined
+from fastcoord._lanes import GROUP, WARP, first_element, store_four
 from fastcoord._launch import (
-    GROUP,
-    WARP,
     described,
     device_of,
-    first_element,
     flat_memory,
     launch,
     layouts,
     made_or_given,
     require_cuda,
     require_int32,
-    store_four,
     words,
 )
 from fastcoord._placement_cuda import placed, placement
@@ -89,9 +96,7 @@ def clear(images: Any, whole: Any, first: Any, count: Any, before: Any, items: A
 
 def type_of_pixels(dtype: Any) -> np.dtype[Any]:
     """`dtype`, which may be one of PyTorch's, as the type of the pixels that an encoder writes."""
-    if type(dtype).__module__ == "torch":
-        dtype = str(dtype).removeprefix("torch.")
-    return pixel_type(dtype)
+    return pixel_type(dtype, halves=True)
 
 
 def drawn(
@@ -118,7 +123,7 @@ def drawn(
 
     `encoders` are kernels by the number of pixels in a group; that of 1 is for pixels anywhere. The last arguments of a
     kernel are the placement of the grid's way back, `value`, in the type of the pixels as they are written (a bool as a
-    byte), and `numbers`.
+    byte, a float of 16 bits as its bits), and `numbers`.
 
     Raises
     ------
@@ -128,7 +133,7 @@ def drawn(
         As for NumPy arrays, but for such points; also for tensors that require grad and for arrays on two devices.
     """
     require_cuda()
-    seen = described("xy", xy)
+    seen = as_format(described("xy", xy))
     if seen.ndim < 1 or seen.shape[-1] != 2:
         raise ValueError(f"xy: expected shape (..., 2), the last axis (x, y); got {seen.shape}")
     point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
@@ -145,7 +150,7 @@ def drawn(
     name = "out.maps" if return_weight else "out"
     images, seen_images = made_or_given(name, given[0], xy, whole, dtype, seen)
     weight, seen_weight = made_or_given("out.weight", given[1], xy, batch, np.float32, seen, seen_images)
-    written = maps("out", seen_images, axes, for_writing=True)
+    written = maps("out", stored(seen_images), axes, for_writing=True)
     with device_of(xy):
         weights = flat_memory("out.weight", seen_weight, weight)
         if seen.size:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.datamodel import default_manager
 
 from fastcoord._compile import inlined
@@ -53,6 +54,27 @@ def _memory(array: Any) -> Any:
     place = types.CPointer(half or array.dtype)
     pointer = default_manager[place].get_value_type()
     return place(array), lambda builder, value: builder.bitcast(builder.extract_value(value, data), pointer)
+
+
+def workspace(vector: Any, count: int) -> Any:
+    """A place for `count` vectors like this one, as long as the compiled function runs that asks for it.
+
+    One that is `inlined` asks for the function that it is compiled into: once, however often a loop comes by.
+    """
+    return np.empty(count * len(vector), vector.dtype)
+
+
+@instruction(workspace)
+def _workspace(vector: Any, count: Any) -> Any:
+    fits = isinstance(vector, Vec) and vector.kind != "mask"
+    require(fits, f"workspace: expected a vector of numbers; got {vector}")
+    size, place = constant("workspace", count), types.CPointer(vector.element)
+
+    def emit(builder: Any, vector_: Any, count: Any) -> Any:
+        lines = cgutils.alloca_once(builder, ir.ArrayType(vector.llvm, size))
+        return builder.bitcast(lines, ELEMENTS[vector.element].as_pointer())
+
+    return place(vector, types.intp), emit
 
 
 @inlined

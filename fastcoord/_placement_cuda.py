@@ -31,4 +31,4 @@ def placement(numbers: NDArray[Any], array: Any, any_memory: Any) -> tuple[Any, 
     for_all = tuple(numbers[: _placement.NUMBERS])
     if numbers.size == _placement.NUMBERS:
         return for_all, any_memory, False
-    return for_all, cuda.to_device(numbers, stream=stream_of(array)), True
+    return for_all, cuda.to_device(numbers, stream=cuda.external_stream(stream_of(array))), True

@@ -129,7 +129,7 @@ def test_ragged_lists(operation):
 @pytest.mark.parametrize("batch", [(), (3,), (2, 2)], ids=repr)
 def test_lists_are_arrays(operation, batch):
     (first,), options = valid(operation, *batch)
-    wanted = operation.function(np.array(first.tolist()), **options)  # of numbers that are float64
+    wanted = operation.function(np.asarray(first.tolist()), **options)
     for nested in (first.tolist(), tuple(first.tolist())):
         for one, other in zip(
             members(operation.function(nested, **options)).values(), members(wanted).values(), strict=True

@@ -9,7 +9,8 @@ from numba import config, cuda, types
 from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
-from fastcoord import _arrays, _draw_cuda, _launch
+from fastcoord import _arrays, _decode_cuda, _draw_cuda, _lanes, _launch
+from fastcoord._halves import FORMATS
 from fastcoord._placement import NUMBERS
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._center_of_mass import cuda as mass
@@ -61,18 +62,42 @@ DECODERS = {  # the modules of the decoders
 }
 KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
 
-# Those whose kernels are the slowest here go by turns: what a pixel is does not change their way through a map.
-_BY_TURNS = {"decode.center_of_mass", *(str(operation) for operation in OPERATIONS if operation.room == "CoordNet")}
+MOST = 1 << 31
+FORMS = {  # of `_decode_cuda.share`, and what brings a decoder to choose each for any map
+    "warps": {"WARP_GROUPS": MOST, "LANES": 0},
+    "blocks": {"WARP_GROUPS": -1, "BLOCK_GROUPS": MOST},
+    "parts": {"WARP_GROUPS": -1, "BLOCK_GROUPS": -1, "LANES": 1 << 13},
+}
+
+
+def choose(monkeypatch, form):
+    for name, value in FORMS[form].items():
+        monkeypatch.setattr(_decode_cuda, name, value)
+    monkeypatch.setattr(_decode_cuda, "PART", 1 << 9)
+
+
+def has_turn(operation, number, form):
+    """Whether case `number` is run in this form.
+
+    Networks, whose kernels are the slowest here, go by turns: what a pixel is does not change their way through a map.
+    """
+    if form == "parts":
+        return operation.room == "decode" and number % 10 == 0
+    is_slow = operation.room == "CoordNet" or str(operation) == "decode.center_of_mass"
+    return not is_slow or number % 2 == (form == "blocks")
+
+
 IN_SIMULATOR = [
-    pytest.param(operation, case, kernels, id=f"{operation}-{case}-{kernels}")
+    pytest.param(operation, case, form, id=f"{operation}-{case}-{form}")
     for operation in OPERATIONS
     for number, case in enumerate(
         case
         for case in operation.cases()
-        if (case.is_small or case.name in _LARGER[operation.name]) and not case.is_half
+        if (case.is_small or case.name in _LARGER[operation.name])
+        and not (case.is_half and operation.room == "CoordNet")
     )
-    for kernels in ("warps", "blocks")
-    if str(operation) not in _BY_TURNS or number % 2 == (kernels == "blocks")
+    for form in FORMS
+    if has_turn(operation, number, form)
 ]
 
 
@@ -100,6 +125,8 @@ class Foreign:
             "data": (address + self.offset, False),
             "version": 3,
         }
+        if array.dtype.name == "bfloat16":
+            self.__cuda_array_interface__["descr"] = FORMATS["bfloat16"].descr
 
     def _view(self, memory):
         return np.ndarray(self.like.shape, self.like.dtype, memory, self.offset, self.like.strides)
@@ -127,6 +154,9 @@ def every_second(array):
 def on_host(result):
     """The result with NumPy arrays in place of the device's."""
     arrays = {name: array if array is None else array.copy_to_host() for name, array in members(result).items()}
+    for name, array in arrays.items():
+        if array is not None and array.dtype.names:
+            arrays[name] = array.view(cases.half_type(array.dtype.names[0]))
     return type(result)(**arrays) if hasattr(result, "_asdict") else arrays["maps"]
 
 
@@ -167,14 +197,26 @@ def check(operation, case):
 # In the simulator
 
 
+def test_lanes_are_shared_among_maps():
+    share = _decode_cuda.share
+    assert share(16384 * 17, 768) == ("warps", 256, 1, 32)
+    assert share(64 * 17, 768) == ("blocks", 192, 1, 192)  # four groups a lane: one step
+    assert share(1, 1) == ("blocks", 32, 1, 32)
+    assert share(133, 1728) == ("blocks", 224, 1, 224)  # two steps
+    assert share(4096, 1 << 20) == ("blocks", 256, 1, 256)
+    assert share(1, 1 << 26) == ("parts", 256, 1024, 1 << 18)
+    assert share(64, 1 << 18) == ("parts", 256, 16, 4096)
+    assert share(1, 8193) == ("parts", 256, 9, 9 * 256)
+    assert (share(16384, 768).blocks(9), share(1, 1).blocks(9), share(1, 8193).blocks(2)) == (2, 9, 18)
+
+
 @in_simulator
-@pytest.mark.parametrize(("operation", "case", "kernels"), IN_SIMULATOR)
-def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, kernels):
-    monkeypatch.setattr(network, "THREADS", 2 * _launch.WARP)  # 256 cost the simulator seconds
-    if kernels == "blocks":
-        for module in DECODERS.values():
-            monkeypatch.setattr(module, "WARP_PIXELS", 0)
-            monkeypatch.setattr(module, "THREADS", 2 * _launch.WARP)
+@pytest.mark.parametrize(("operation", "case", "form"), IN_SIMULATOR)
+def test_agrees_with_reference_in_the_simulator(monkeypatch, operation, case, form):
+    choose(monkeypatch, form)
+    monkeypatch.setattr(network, "THREADS", 2 * _lanes.WARP)  # 256 cost the simulator seconds
+    if form != "warps":
+        monkeypatch.setattr(_decode_cuda, "THREADS", 2 * _lanes.WARP)
         monkeypatch.setattr(network, "BAND", 64 if case.is_small else 1 << 10)  # several tasks a map
         monkeypatch.setattr(_draw_cuda, "TILE", 32 if case.is_small else 1 << 10)  # several tiles a map
     check(operation, case)
@@ -206,9 +248,12 @@ def kernels_of(monkeypatch, module, call):
 @decoders
 def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
     module, call = DECODERS[decoder.name], lambda: decoder.function(Foreign(array))
-    assert kernels_of(monkeypatch, module, call) == [module.by_warps[items]]
-    monkeypatch.setattr(module, "WARP_PIXELS", array[0].size - 1)
-    assert kernels_of(monkeypatch, module, call) == [module.by_blocks[items]]
+    if decoder.name == "decode.argmax" and array.flags.c_contiguous and array.nbytes >= 32:  # has groups of any type
+        items = 16 // array.itemsize
+    for form in FORMS if module in (decode, argmax) else ("warps", "blocks"):
+        choose(monkeypatch, form)
+        kernels = module.kernels[form][False, False] if module is soft else module.kernels[form]
+        assert kernels_of(monkeypatch, module, call)[0] == kernels[items]
 
 
 @in_simulator
@@ -344,7 +389,7 @@ def test_errors_of_encoding_name_the_argument(encoder):
 # The machine code
 
 
-FLOATS, DOUBLES, WORDS = types.float32[::1], types.float64[::1], types.int32[::1]
+FLOATS, DOUBLES, WORDS = (types.CPointer(number) for number in (types.float32, types.float64, types.int32))
 LAYOUT = types.NamedUniTuple(types.int64, len(_launch.Layout._fields), _launch.Layout)
 
 
@@ -354,20 +399,20 @@ def placement_types(out):
 
 
 def decoder_types(dtype, working):
-    pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
+    pixels, out = types.CPointer(from_dtype(np.dtype(dtype))), DOUBLES if dtype == "float64" else FLOATS
     counts, working = (types.int64, types.int64), from_dtype(np.dtype(working))
     return types.void(pixels, WORDS, LAYOUT, *counts, working, *placement_types(out), out, out, WORDS)
 
 
 def argmax_types(dtype, working):
-    pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
-    counts, working, out = (types.int64, types.int64), from_dtype(np.dtype(working)), number[::1]
+    pixels, number = types.CPointer(from_dtype(np.dtype(dtype))), types.float64 if dtype == "float64" else types.float32
+    counts, working, out = (types.int64, types.int64), from_dtype(np.dtype(working)), types.CPointer(number)
     options = types.boolean, number, *placement_types(out)
     return types.void(pixels, LAYOUT, *counts, working, *options, out, out, WORDS)
 
 
 def mass_types(dtype, working, compared):
-    pixels, out = from_dtype(np.dtype(dtype))[::1], DOUBLES if dtype == "float64" else FLOATS
+    pixels, out = types.CPointer(from_dtype(np.dtype(dtype))), DOUBLES if dtype == "float64" else FLOATS
     number, compared = from_dtype(np.dtype(working)), from_dtype(np.dtype(compared))
     options = number, compared, types.int64, types.int64, number, number, *placement_types(out), types.boolean
     return types.void(pixels, LAYOUT, types.int64, types.int64, *options, out, out, out, WORDS, out, types.boolean)
@@ -375,16 +420,20 @@ def mass_types(dtype, working, compared):
 
 def slope_types(dtype, working):
     out = DOUBLES if dtype == "float64" else FLOATS
-    number, pixels, counts = from_dtype(np.dtype(working)), from_dtype(np.dtype(dtype))[::1], [types.int64] * 6
-    limits = number, types.boolean, number[::1], WORDS, *placement_types(out)
+    number, pixels, counts = (
+        from_dtype(np.dtype(working)),
+        types.CPointer(from_dtype(np.dtype(dtype))),
+        [types.int64] * 6,
+    )
+    limits = number, types.boolean, types.CPointer(number), WORDS, *placement_types(out)
     return types.void(out, LAYOUT, pixels, LAYOUT, *counts, *limits, out, out, types.boolean, out, types.boolean)
 
 
 def soft_types(dtype):
     number = types.float64 if dtype == "float64" else types.float32
-    counts, out = [types.int64] * 3, number[::1]
+    counts, out = [types.int64] * 3, types.CPointer(number)
     options = types.UniTuple(number, 2), *placement_types(out)
-    return types.void(from_dtype(np.dtype(dtype))[::1], LAYOUT, *counts, *options, out, out, out, WORDS)
+    return types.void(types.CPointer(from_dtype(np.dtype(dtype))), LAYOUT, *counts, *options, out, out, out, WORDS)
 
 
 def soft_vjp_types():
@@ -398,42 +447,55 @@ def encoder_types(dtype, points, *numbers):
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
     position = types.float32 if points == "float32" else types.float64
     counts = [types.int64] * 6
+    images, places = types.CPointer(pixel), types.CPointer(point)
     last = types.UniTuple(position, NUMBERS), FLOATS, types.boolean, pixel, *numbers
-    return types.void(pixel[::1], WORDS, LAYOUT, point[::1], LAYOUT, FLOATS, *counts, position, *last)
+    return types.void(images, WORDS, LAYOUT, places, LAYOUT, FLOATS, *counts, position, *last)
 
 
 # name, kernel, types, the wide accesses it must have, whether it may compute in float64
 KERNELS = [
     *(
         (f"decode float32, {scope}", kernels[4], decoder_types("float32", "float32"), {"LDG.E.128": 5}, False)
-        for scope, kernels in (("warps", decode.by_warps), ("blocks", decode.by_blocks))
+        for scope, kernels in decode.kernels.items()
+        if scope != "parts"
     ),
     *(
         (f"decode uint8, {scope}", kernels[16], decoder_types("uint8", "float32"), {"LDG.E.128": 5}, False)
-        for scope, kernels in (("warps", decode.by_warps), ("blocks", decode.by_blocks))
+        for scope, kernels in decode.kernels.items()
+        if scope != "parts"
     ),
-    ("decode uint8 > 4096, blocks", decode.by_blocks[16], decoder_types("uint8", "float64"), {"LDG.E.128": 5}, True),
-    ("decode float32 strided, warps", decode.by_warps[1], decoder_types("float32", "float32"), {}, False),
-    ("decode float32 strided, blocks", decode.by_blocks[1], decoder_types("float32", "float32"), {}, False),
-    ("decode uint8 strided, blocks", decode.by_blocks[1], decoder_types("uint8", "float32"), {}, False),
-    ("decode float64, warps", decode.by_warps[1], decoder_types("float64", "float64"), {}, True),
-    ("decode float64, blocks", decode.by_blocks[1], decoder_types("float64", "float64"), {}, True),
+    (
+        "decode uint8 > 4096, blocks",
+        decode.kernels["blocks"][16],
+        decoder_types("uint8", "float64"),
+        {"LDG.E.128": 5},
+        True,
+    ),
+    ("decode float32 strided, warps", decode.kernels["warps"][1], decoder_types("float32", "float32"), {}, False),
+    ("decode float32 strided, blocks", decode.kernels["blocks"][1], decoder_types("float32", "float32"), {}, False),
+    ("decode uint8 strided, blocks", decode.kernels["blocks"][1], decoder_types("uint8", "float32"), {}, False),
+    ("decode float64, warps", decode.kernels["warps"][1], decoder_types("float64", "float64"), {}, True),
+    ("decode float64, blocks", decode.kernels["blocks"][1], decoder_types("float64", "float64"), {}, True),
     *(
         (f"argmax {title}, {scope}", kernels[items], argmax_types(dtype, working), wide, dtype == "float64")
-        for scope, kernels in (("warps", argmax.by_warps), ("blocks", argmax.by_blocks))
+        for scope, kernels in argmax.kernels.items()
+        if scope in ("warps", "blocks")
         for title, dtype, working, items, wide in (
             ("float32", "float32", "float32", 4, {"LDG.E.128": 4}),
-            ("uint8", "uint8", "int32", 16, {"LDG.E.128": 1}),
+            ("uint8", "uint8", "int32", 16, {"LDG.E.128": 4}),
+            ("int16", "int16", "int32", 8, {"LDG.E.128": 4}),
             ("float32 strided", "float32", "float32", 1, {}),
-            ("int64", "int64", "int64", 1, {}),
-            ("float64", "float64", "float64", 1, {}),
+            ("int64", "int64", "int64", 2, {"LDG.E.128": 4}),
+            ("float64", "float64", "float64", 2, {"LDG.E.128": 4}),
         )
+        if scope == "warps" or dtype in ("float32", "uint8")
     ),
     *(
         (f"mass {title}, {scope}", kernels[items], mass_types(dtype, *numbers), wide, numbers[0] == "float64")
-        for scope, kernels in (("warps", mass.by_warps), ("blocks", mass.by_blocks))
+        for scope, kernels in mass.kernels.items()
+        if scope != "parts"
         for title, dtype, items, numbers, wide in (
-            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 4}),
+            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 2}),
             ("uint8", "uint8", 16, ("float32", "int32"), {"LDG.E.128": 1}),
             ("float32 strided", "float32", 1, ("float32", "float32"), {}),
             ("int64", "int64", 1, ("float64", "int64"), {}),
@@ -446,12 +508,12 @@ KERNELS = [
     ("slopes float64", slopes.writers[1], slope_types("float64", "float64"), {}, True),
     *(
         (f"soft_argmax {title}, {scope}", kernels[way][items], soft_types(dtype), wide, dtype == "float64")
-        for scope, kernels in (("warps", soft.all_by_warps), ("blocks", soft.all_by_blocks))
+        for scope, kernels in soft.kernels.items()
         for title, dtype, items, way, wide in (
             ("float32", "float32", 4, (False, False), {"LDG.E.128": 8}),
             ("float32, covariance", "float32", 4, (True, False), {"LDG.E.128": 12}),
-            ("float32, window", "float32", 4, (True, True), {"LDG.E.128": 4}),
-            ("uint8", "uint8", 16, (False, False), {"LDG.E.128": 2}),
+            ("float32, window", "float32", 4, (True, True), {}),
+            ("uint8", "uint8", 16, (False, False), {"LDG.E.128": 5}),
             ("float64", "float64", 1, (False, False), {}),
         )
     ),
@@ -472,6 +534,37 @@ KERNELS = [
             ("float64 of int64", "float64", "int64", 2, {"STG.E.128": 1}),
         )
     ),
+]
+
+
+_COUNTS, _F4 = (types.int64, types.int64), types.float32
+_KEPT = types.CPointer(types.uint8)
+_WRITTEN = (*placement_types(FLOATS), FLOATS, FLOATS, WORDS)
+_PARTS = {
+    "decode, parts": (decode.kernels["parts"][4], FLOATS, WORDS, LAYOUT, *_COUNTS, _F4, _KEPT),
+    "decode, merge": (decode.merge_parts, _KEPT, LAYOUT, *_COUNTS, _F4, *_WRITTEN),
+    "soft_argmax, parts": (
+        *(soft.part_decoders[True][4], FLOATS, LAYOUT, *_COUNTS, types.int64, types.UniTuple(_F4, 2), _KEPT),
+    ),
+    "soft_argmax, merge": (
+        *(soft.part_mergers[True], _KEPT, *_COUNTS, types.UniTuple(_F4, 2), *_WRITTEN[:-1], FLOATS, WORDS),
+    ),
+    "mass, parts": (
+        *(mass.kernels["parts"][4], FLOATS, LAYOUT, *_COUNTS, types.int64, _F4, _F4, _F4, types.boolean, _KEPT),
+    ),
+    "mass, merge": (
+        *(mass.merge_parts, _KEPT, *_COUNTS, *_COUNTS, _F4, *_WRITTEN[:3], types.boolean),
+        *(FLOATS, FLOATS, FLOATS, WORDS, FLOATS, types.boolean),
+    ),
+    "argmax, parts": (argmax.kernels["parts"][4], FLOATS, LAYOUT, *_COUNTS, _F4, _KEPT),
+    "argmax, merge": (
+        *(argmax.kernels["merge"][4], FLOATS, LAYOUT, *_COUNTS, _KEPT, _F4, types.boolean, _F4),
+        *_WRITTEN,
+    ),
+}
+KERNELS += [
+    (name, kernel, types.void(*arguments), {"LDG.E.128": 4} if "parts" in name else {}, False)
+    for name, (kernel, *arguments) in _PARTS.items()
 ]
 
 

@@ -9,7 +9,7 @@ from numba import cuda, types
 from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
-from fastcoord import _launch
+from fastcoord import _lanes, _launch
 from fastcoord.network import Gradients, gradient_cuda
 from fastcoord.network import cuda as network
 from fastcoord.network.plan_cuda import Sizes
@@ -47,7 +47,7 @@ _SHAPES = [
 def test_networks_of_all_shapes(monkeypatch, shape, dtype, is_divided):
     if is_divided:
         monkeypatch.setattr(network, "BAND", 1)
-        monkeypatch.setattr(network, "THREADS", _launch.WARP)
+        monkeypatch.setattr(network, "THREADS", _lanes.WARP)
     net, images = case_of(shape, dtype, 2)
     result = net(Foreign(images)).copy_to_host()
     assert_agrees(net, images, result)
@@ -165,7 +165,7 @@ def test_a_second_launch_reads_out_where_a_map_has_several_tasks(monkeypatch):
     several = [network.network_kernel(3, np.float32, 0, True), network.readout_kernel]
     assert kernels_of(monkeypatch, lambda: random_network(9, 1, 3, 3)(images)) == several
     monkeypatch.setattr(network, "BAND", 1)
-    monkeypatch.setattr(network, "THREADS", _launch.WARP)
+    monkeypatch.setattr(network, "THREADS", _lanes.WARP)
     assert kernels_of(monkeypatch, lambda: random_network(3, 1, 3, 3)(images)) == several
 
 
@@ -303,7 +303,7 @@ SIZES = types.NamedUniTuple(types.int64, len(Sizes._fields), Sizes)
 
 
 def arrays(*dtypes):
-    return [from_dtype(np.dtype(dtype))[::1] for dtype in dtypes]
+    return [types.CPointer(from_dtype(np.dtype(dtype))) for dtype in dtypes]
 
 
 def kernel_types(dtype, working, target):

@@ -6,13 +6,13 @@ from numba import config, types
 from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
-from fastcoord import _launch
+from fastcoord import _decode_cuda, _lanes
 from fastcoord.decode._argmax import cuda as argmax
 from fastcoord.decode._argmax import refinement
 from fastcoord.results import Status
 from tests import peer_conventions
 from tests.agreement import assert_agrees
-from tests.test_cuda import LAYOUT, WORDS, Foreign, on_host, placement_types
+from tests.test_cuda import FORMS, LAYOUT, WORDS, Foreign, choose, on_host, placement_types
 from tests.test_refinement import REFINED, gaussians, noisy
 
 in_simulator = pytest.mark.simulator
@@ -28,16 +28,16 @@ def agrees(heatmaps, **options):
 
 @in_simulator
 @methods
-@pytest.mark.parametrize("kernels", ["warps", "blocks"])
-def test_agrees_with_the_reference_in_the_simulator(monkeypatch, refine, kernels):
-    if kernels == "blocks":
-        monkeypatch.setattr(argmax, "WARP_PIXELS", 0)
-        monkeypatch.setattr(argmax, "THREADS", 2 * _launch.WARP)
+@pytest.mark.parametrize("form", FORMS)
+def test_agrees_with_the_reference_in_the_simulator(monkeypatch, refine, form):
+    choose(monkeypatch, form)
+    if form != "warps":
+        monkeypatch.setattr(_decode_cuda, "THREADS", 2 * _lanes.WARP)
     agrees(noisy(5, (24, 20), noise=0.01), refine=refine)
     agrees(noisy(3, (24, 20), noise=0.05, seed=4)[:, ::-1, 1:], refine=refine, threshold=0.9)
     for shape in ((1, 1), (1, 7), (4, 5)):
         agrees(noisy(1, shape), refine=refine)
-    if kernels == "warps":
+    if form == "warps":
         agrees(noisy(2, (17, 18), "float64"), refine=refine)
         agrees((noisy(2, (17, 18)).clip(0, 1) * 255).astype(np.uint8), refine=refine)
 
@@ -76,21 +76,21 @@ def test_conventions_of_other_libraries_in_the_simulator(library, refine):
 
 
 def kernel_types(dtype, working):
-    pixels, number = from_dtype(np.dtype(dtype))[::1], types.float64 if dtype == "float64" else types.float32
+    pixels, number = types.CPointer(from_dtype(np.dtype(dtype))), types.float64 if dtype == "float64" else types.float32
     counts, integer = (types.int64, types.int64), types.int64
-    given = (number[::1], integer, integer, integer, number, number)
-    working, out = from_dtype(np.dtype(working)), number[::1]
+    given = (types.CPointer(number), integer, integer, integer, number, number)
+    working, out = from_dtype(np.dtype(working)), types.CPointer(number)
     options = working, types.boolean, number, *given, *placement_types(out)
     return types.void(pixels, LAYOUT, *counts, *options, out, out, WORDS)
 
 
 KERNELS = [
-    *((f"{refine}", argmax.refining(4, False, refine, None), "float32", "float32") for refine in refinement.METHODS),
-    ("dark, blocks", argmax.refining(4, True, "dark", None), "float32", "float32"),
-    ("gaussian uint8", argmax.refining(16, False, "gaussian", None), "uint8", "int32"),
-    ("dark_udp mmpose", argmax.refining(4, False, "dark_udp", "mmpose"), "float32", "float32"),
-    ("mmpose", argmax.refining(4, False, None, "mmpose"), "float32", "float32"),
-    ("gaussian float64", argmax.refining(1, False, "gaussian", None), "float64", "float64"),
+    *((f"{refine}", argmax.refining("warps", 4, refine, None), "float32", "float32") for refine in refinement.METHODS),
+    ("dark, blocks", argmax.refining("blocks", 4, "dark", None), "float32", "float32"),
+    ("gaussian uint8", argmax.refining("warps", 16, "gaussian", None), "uint8", "int32"),
+    ("dark_udp mmpose", argmax.refining("warps", 4, "dark_udp", "mmpose"), "float32", "float32"),
+    ("mmpose", argmax.refining("warps", 4, None, "mmpose"), "float32", "float32"),
+    ("gaussian float64", argmax.refining("warps", 2, "gaussian", None), "float64", "float64"),
 ]
 
 

@@ -265,11 +265,9 @@ def test_gradient_does_not_depend_on_the_number_of_threads():
 @pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("name", ["small", "NHWC", "crop", "window", "grid", "one map", "no map", "float64"])
 def test_gradient_in_the_simulator(monkeypatch, name, blocks):
-    from fastcoord.decode._soft_argmax import cuda
-    from tests.test_cuda import Foreign
+    from tests.test_cuda import Foreign, choose
 
-    if blocks:
-        monkeypatch.setattr(cuda, "WARP_PIXELS", 0)
+    choose(monkeypatch, "blocks" if blocks else "warps")
     heatmaps, options = _HEATMAPS[name]
     axes, scale = options.get("axes", (-2, -1)), options.get("scale", (1, 1))
     options = {key: value for key, value in options.items() if key not in ("axes", "scale")}

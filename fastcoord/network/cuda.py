@@ -17,22 +17,16 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, pixel_array
 from fastcoord._compile import inlined
+from fastcoord._lanes import GROUP, WARP, block_merge, first_element, load_four, load_sixteen, warp_merge
 from fastcoord._launch import (
-    GROUP,
-    WARP,
-    block_merge,
     described,
     device_of,
-    first_element,
     flat_memory,
     launch,
     layouts,
-    load_four,
-    load_sixteen,
     made_or_given,
     require_cuda,
     require_int32,
-    warp_merge,
     words,
 )
 from fastcoord._vector import convert

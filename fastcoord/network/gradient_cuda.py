@@ -18,19 +18,8 @@ from numpy.typing import NDArray
 from fastcoord._arrays import Maps, maps
 from fastcoord._compile import inlined
 from fastcoord._draw_cuda import stretches
-from fastcoord._launch import (
-    WARP,
-    block_merge,
-    described,
-    device_of,
-    first_element,
-    flat_memory,
-    launch,
-    layouts,
-    made_or_given,
-    require_int32,
-    warp_merge,
-)
+from fastcoord._lanes import WARP, block_merge, first_element, warp_merge
+from fastcoord._launch import described, device_of, flat_memory, launch, layouts, made_or_given, require_int32
 from fastcoord._vector import convert
 from fastcoord.network.formula import absorb, add, merge, total
 from fastcoord.network.lane import group_of_features, item

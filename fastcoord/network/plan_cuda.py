@@ -6,7 +6,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from fastcoord._launch import GROUP, WARP
+from fastcoord._lanes import GROUP, WARP
 from fastcoord.network.formula import border_rows, coordinate_tables, group_of, trimmed
 
 ROWS = 4  # that a lane holds

@@ -9,7 +9,7 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._compile import inlined
-from fastcoord._launch import WARP
+from fastcoord._lanes import WARP
 from fastcoord._vector import convert
 from fastcoord.network.lane import group_of_features, item, rows_from, several, table_at
 from fastcoord.network.plan_cuda import MOST_WARPS, OF_PART, PART, PITCH, ROWS

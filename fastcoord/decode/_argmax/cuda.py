@@ -1,7 +1,9 @@
 """Who visits which pixel of a heatmap on a GPU.
 
-A map is read by one warp, or by one block if it is larger, in groups of 16 bytes. What fills no group at either end of
-a map, and maps whose pixels do not stand side by side, are read pixel by pixel.
+A map is read by one warp, one block or several, in groups of 16 bytes. A lane loads four groups before it looks at any,
+and of each group it keeps the largest pixel and where the group is. Only when a map is read, the one group that won is
+read again, from the cache: which of its pixels it was, and whether there are several. What fills no group at either end
+of a map, and maps whose pixels do not stand side by side, are read pixel by pixel.
 """
 
 import functools
@@ -12,34 +14,37 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded, placed
-from fastcoord._launch import (
+from fastcoord._decode_cuda import decoded, placed, share, states
+from fastcoord._halves import loaded_type
+from fastcoord._lanes import (
     GROUP,
     WARP,
     block_merge,
     column_and_row,
     first_element,
-    flat_memory,
-    launch,
-    layouts,
+    greater,
+    keep,
+    kept_merge,
+    load_eight,
     load_four,
     load_sixteen,
+    load_two,
     moved,
     warp_merge,
     warp_share,
-    words,
 )
+from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._vector import convert, like
 from fastcoord.decode._argmax import formula
-from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel
+from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel, several_pixels
 from fastcoord.decode._argmax.refinement import Window
 from fastcoord.decode._argmax.window_cuda import refiner, window_on_device
 from fastcoord.results import Decoded
 
-AHEAD = 4  # groups of floats that a lane loads before it looks at them
-THREADS = 256  # in a block
-WARP_PIXELS = 1 << 12  # the largest map that one warp reads; not measured
 NOWHERE = np.int32(formula.NOWHERE)
+MEMBERS = 4  # of a state
+# By the pixels of a group
+LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: load_sixteen}
 
 
 @inlined
@@ -48,70 +53,100 @@ def _merge(a: Any, b: Any) -> Any:
 
 
 @inlined
-def _absorb(state: Any, value: Any, position: Any, unit: Any) -> Any:
-    """The state after one more pixel."""
-    return _merge(state, pixel(convert(value, unit), np.int32(position), NOWHERE))
-
-
-@inlined
-def _absorb_four(state: Any, values: Any, position: Any, unit: Any) -> Any:
-    a, b, c, d = values
-    state = _absorb(state, a, position, unit)
-    state = _absorb(state, b, position + 1, unit)
-    state = _absorb(state, c, position + 2, unit)
-    return _absorb(state, d, position + 3, unit)
-
-
-@inlined
-def _absorb_sixteen(state: Any, values: Any, position: Any, unit: Any) -> Any:
-    state = _absorb_four(state, values[:4], position, unit)
-    state = _absorb_four(state, values[4:8], position + 4, unit)
-    state = _absorb_four(state, values[8:12], position + 8, unit)
-    return _absorb_four(state, values[12:], position + 12, unit)
-
-
-@inlined
 def _nothing(unit: Any) -> Any:
     """The state before any pixel."""
     return like(unit, 0), NOWHERE, np.int32(0), np.int32(0)
 
 
-def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
+@inlined
+def _one(value: Any, position: Any, unit: Any) -> Any:
+    """The state of one pixel."""
+    return pixel(convert(value, unit), np.int32(position), NOWHERE)
+
+
+@inlined
+def _largest_of_two(values: Any, unit: Any) -> Any:
+    """The largest number, and whether there is a NaN."""
+    a, b = convert(values[0], unit), convert(values[1], unit)
+    return greater(a, b), (a != a) | (b != b)
+
+
+@inlined
+def _largest_of_four(values: Any, unit: Any) -> Any:
+    a, in_a = _largest_of_two(values[:2], unit)
+    b, in_b = _largest_of_two(values[2:], unit)
+    return greater(a, b), in_a | in_b
+
+
+@inlined
+def _largest_of_eight(values: Any, unit: Any) -> Any:
+    a, in_a = _largest_of_four(values[:4], unit)
+    b, in_b = _largest_of_four(values[4:], unit)
+    return greater(a, b), in_a | in_b
+
+
+@inlined
+def _largest_of_sixteen(values: Any, unit: Any) -> Any:
+    a, in_a = _largest_of_eight(values[:8], unit)
+    b, in_b = _largest_of_eight(values[8:], unit)
+    return greater(a, b), in_a | in_b
+
+
+_LARGEST = {2: _largest_of_two, 4: _largest_of_four, 8: _largest_of_eight, 16: _largest_of_sixteen}
+
+
+@inlined
+def _groups(first: Any, layout: Any, items: Any) -> Any:
+    """Pixels before the first group of a map, its groups, and pixels after the last."""
+    pixels = layout.rows * layout.columns
+    head = min((layout.before - first) & (items - 1), pixels)
+    groups = (pixels - head) // items
+    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
+
+
+def _by_groups(items: int) -> Any:
     """How a lane visits a map whose pixels stand side by side, `items` of them in a group."""
+    load: Any = LOADS[items]
+    largest_of = _LARGEST[items]
 
     @inlined
-    def visit(images: Any, first: int, layout: Any, lane: int, lanes: int, unit: Any) -> Any:
+    def absorb(state: Any, values: Any, group: Any, head: Any, unit: Any) -> Any:
+        largest, has_nan = largest_of(values, unit)
+        position = np.int32(head + group * items)
+        return _merge(state, several_pixels(largest, position, np.int32(has_nan), NOWHERE))
+
+    @inlined
+    def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit: Any) -> Any:
         state = _nothing(unit)
-        pixels = layout.rows * layout.columns
-        head = min((layout.before - first) & (items - 1), pixels)  # pixels before the first group
-        groups = (pixels - head) // items
-        tail = pixels - head - groups * items
+        head, groups, tail = _groups(first, layout, items)
         if lane < head + tail:
-            position = lane if lane < head else pixels - tail + lane - head
-            state = _absorb(state, images[np.uint64(first + position)], position, unit)
-        start = first + head
-        group = lane
-        while group < groups:
-            if items == AHEAD:  # four groups of four floats; one of bytes has as many values
-                # Beyond the last group it is the last one again: no branch stands between the loads.
-                a = load(images, start + items * group)
-                b = load(images, start + items * min(group + lanes, groups - 1))
-                c = load(images, start + items * min(group + 2 * lanes, groups - 1))
-                d = load(images, start + items * min(group + 3 * lanes, groups - 1))
-                for values in (a, b, c, d):
-                    if group < groups:
-                        state = absorb_group(state, values, head + group * items, unit)
-                    group += lanes
-            else:
-                state = absorb_group(state, load(images, start + items * group), head + group * items, unit)
-                group += lanes
+            position = lane if lane < head else head + groups * items + lane - head
+            state = _merge(state, _one(images[np.uint64(first + position)], position, unit))
+        start, last = first + head, np.int32(groups - 1)
+        p = np.int32(lane)
+        while p <= last:
+            # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed one
+            # by one: a loop over a tuple of them stays a loop, with a search for its next member.
+            q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
+            a = load(images, start + items * np.int64(p))
+            b = load(images, start + items * np.int64(min(q, last)))
+            c = load(images, start + items * np.int64(min(r, last)))
+            d = load(images, start + items * np.int64(min(s, last)))
+            state = absorb(state, a, p, head, unit)
+            if q <= last:
+                state = absorb(state, b, q, head, unit)
+            if r <= last:
+                state = absorb(state, c, r, head, unit)
+            if s <= last:
+                state = absorb(state, d, s, head, unit)
+            p = np.int32(p + 4 * lanes)
         return state
 
     return visit
 
 
 @inlined
-def _by_pixels(images: Any, first: int, layout: Any, lane: int, lanes: int, unit: Any) -> Any:
+def _by_pixels(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit: Any) -> Any:
     """How a lane visits a map with any strides and any type of pixels."""
     state = _nothing(unit)
     pixels = layout.rows * layout.columns
@@ -119,15 +154,68 @@ def _by_pixels(images: Any, first: int, layout: Any, lane: int, lanes: int, unit
     position = lane
     while position < pixels:
         at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
-        state = _absorb(state, images[np.uint64(at)], position, unit)
+        state = _merge(state, _one(images[np.uint64(at)], position, unit))
         column, row = moved(column, row, layout)
         position += lanes
     return state
 
 
-def _decoder(visit: Any, has_blocks: bool) -> Any:
+def _resolver(items: int) -> Any:
+    """What makes a state of groups one of pixels: the group that won is looked at."""
+
+    @inlined
+    def resolved(images: Any, first: Any, layout: Any, state: Any, unit: Any) -> Any:
+        largest, position, several, has_nan = state
+        if items > 1 and position != NOWHERE:
+            head, groups, _tail = _groups(first, layout, items)
+            if position >= head and position < head + groups * items:
+                found = _nothing(unit)
+                for n in range(items):
+                    value = images[np.uint64(first + position + n)]
+                    found = _merge(found, _one(value, position + n, unit))
+                return found[0], found[1], found[2] | several, has_nan
+        return largest, position, several, has_nan
+
+    return resolved
+
+
+@inlined
+def _answer(
+    state: Any,
+    layout: Any,
+    at: Any,
+    skips: Any,
+    threshold: Any,
+    numbers: Any,
+    each: Any,
+    has_each: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """Write what the state of a map comes to as answer number `at`."""
+    greatest, position, several, has_nan = state
+    column, row = column_and_row(position, layout)
+    x, y, largest, flags = finish(
+        convert(greatest, threshold),
+        convert(column, threshold),
+        convert(row, threshold),
+        position != NOWHERE,
+        several,
+        has_nan != 0 and not skips,
+        threshold,
+    )
+    x, y = placed(x, y, at, numbers, each, has_each)
+    xy[np.uint64(2 * at)] = x
+    xy[np.uint64(2 * at + 1)] = y
+    score[np.uint64(at)] = largest
+    status[np.uint64(at)] = flags
+
+
+def _decoder(items: int, has_blocks: bool) -> Any:
     """A kernel with one block a map, or with one warp a map and so several maps a block."""
-    merged_in = (block_merge if has_blocks else warp_merge)(_merge)
+    visit = _by_pixels if items == 1 else _by_groups(items)
+    merged_in, resolved = (block_merge if has_blocks else warp_merge)(_merge), _resolver(items)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def decode(
@@ -152,33 +240,119 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
             i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
         if i < maps:  # the same for all that merge
             first = first_element(i, layout)
-            greatest, position, several, has_nan = merged_in(visit(images, first, layout, lane, lanes, unit))
+            state = merged_in(visit(images, first, layout, lane, lanes, unit))
             if lane == 0:
-                column, row = column_and_row(position, layout)
-                x, y, largest, flags = finish(
-                    convert(greatest, threshold),
-                    convert(column, threshold),
-                    convert(row, threshold),
-                    position != NOWHERE,
-                    several,
-                    has_nan != 0 and not skips,
-                    threshold,
-                )
-                at = np.uint64(first_map + i)
-                x, y = placed(x, y, first_map + i, numbers, each, has_each)
-                xy[np.uint64(2 * (first_map + i))] = x
-                xy[np.uint64(2 * (first_map + i) + 1)] = y
-                score[at] = largest
-                status[at] = flags
+                state = resolved(images, first, layout, state, unit)
+                at = first_map + i
+                _answer(state, layout, at, skips, threshold, numbers, each, has_each, xy, score, status)
 
     return decode
 
 
-def _refiner(visit: Any, has_blocks: bool, refine: str | None, compat: str | None) -> Any:
-    """The same with a step between the pixels, by the first warp of a block, or as other libraries say (or both)."""
-    merged_in = (block_merge if has_blocks else warp_merge)(_merge)
+def _part_decoder(items: int) -> Any:
+    """A kernel with several blocks a map, each of which keeps a state."""
+    visit = _by_pixels if items == 1 else _by_groups(items)
+    merged = block_merge(_merge)
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def decode(images: Any, layout: Any, first_map: int, parts: int, unit: Any, kept: Any) -> None:
+        i: Any = np.int64(np.uint32(cuda.blockIdx.x) // np.uint32(parts))
+        part = cuda.blockIdx.x - i * parts
+        lane, lanes = part * cuda.blockDim.x + cuda.threadIdx.x, parts * cuda.blockDim.x
+        state = merged(visit(images, first_element(i, layout), layout, lane, lanes, unit))
+        if cuda.threadIdx.x == 0:
+            keep(kept, (first_map + i) * parts + part, state, _nothing(unit))
+
+    return decode
+
+
+def _part_merger(items: int) -> Any:
+    """A kernel with one block a map, which merges the kept states."""
+    merged, resolved = kept_merge(_merge), _resolver(items)
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def merge_parts(
+        images: Any,
+        layout: Any,
+        first_map: int,
+        parts: int,
+        kept: Any,
+        unit: Any,
+        skips: bool,
+        threshold: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        at: Any = np.int64(first_map + cuda.blockIdx.x)
+        state = merged(kept, at * parts, parts, _nothing(unit))
+        if cuda.threadIdx.x == 0:
+            state = resolved(images, first_element(cuda.blockIdx.x, layout), layout, state, unit)
+            _answer(state, layout, at, skips, threshold, numbers, each, has_each, xy, score, status)
+
+    return merge_parts
+
+
+kernels = {
+    "warps": {items: _decoder(items, False) for items in LOADS},
+    "blocks": {items: _decoder(items, True) for items in LOADS},
+    "parts": {items: _part_decoder(items) for items in LOADS},
+    "merge": {items: _part_merger(items) for items in LOADS},
+}
+
+
+# With a step between the pixels, by the first warp of a block, or as other libraries say (or both)
+
+
+def _refined_answer(refine: str | None, compat: str | None) -> Any:
+    """What a warp writes of the state that its lane 0 has."""
     step_of: Any = None if refine is None else refiner(refine, compat)
     is_refined, has_missing = refine is not None, compat is not None
+
+    @inlined
+    def answer(
+        images: Any,
+        first: Any,
+        layout: Any,
+        lane: Any,
+        state: Any,
+        at: Any,
+        skips: Any,
+        threshold: Any,
+        near: Any,
+        placement: Any,
+        written: Any,
+    ) -> None:
+        greatest, position, several, has_nan = warp_share(state)
+        is_found, is_spoilt = position != NOWHERE, has_nan != 0 and not skips
+        column, row = column_and_row(position, layout)
+        x, y, largest = convert(column, threshold), convert(row, threshold), convert(greatest, threshold)
+        bits = 0
+        if is_refined and is_found and not is_spoilt and not largest <= threshold:
+            dx, dy, bits = step_of(images, first, layout, lane, column, row, near, threshold)
+            x, y = x + dx, y + dy
+        x, y, largest, flags = finish(largest, x, y, is_found, several, is_spoilt, threshold)
+        x, y = placed(x, y, at, placement[0], placement[1], placement[2])
+        if has_missing and flags & EMPTY != 0:
+            x, y = near.missing, near.missing
+        if lane == 0:
+            xy, score, status = written
+            xy[np.uint64(2 * at)] = x
+            xy[np.uint64(2 * at + 1)] = y
+            score[np.uint64(at)] = largest
+            status[np.uint64(at)] = flags | bits
+
+    return answer
+
+
+def _refiner(items: int, has_blocks: bool, refine: str | None, compat: str | None) -> Any:
+    """As `_decoder`."""
+    visit = _by_pixels if items == 1 else _by_groups(items)
+    merged_in, resolved = (block_merge if has_blocks else warp_merge)(_merge), _resolver(items)
+    answer = _refined_answer(refine, compat)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def decode(
@@ -211,38 +385,67 @@ def _refiner(visit: Any, has_blocks: bool, refine: str | None, compat: str | Non
             first = first_element(i, layout)
             state = merged_in(visit(images, first, layout, lane, lanes, unit))
             if lane < WARP:
-                greatest, position, several, has_nan = warp_share(state)
-                is_found, is_spoilt = position != NOWHERE, has_nan != 0 and not skips
-                column, row = column_and_row(position, layout)
-                x, y, largest = convert(column, threshold), convert(row, threshold), convert(greatest, threshold)
-                bits = 0
-                if is_refined and is_found and not is_spoilt and not largest <= threshold:
-                    near = Window(taps, radius, centre, size, layout.rows, variance, missing)
-                    dx, dy, bits = step_of(images, first, layout, lane, column, row, near, threshold)
-                    x, y = x + dx, y + dy
-                x, y, largest, flags = finish(largest, x, y, is_found, several, is_spoilt, threshold)
-                x, y = placed(x, y, first_map + i, numbers, each, has_each)
-                if has_missing and flags & EMPTY != 0:
-                    x, y = missing, missing
                 if lane == 0:
-                    at = np.uint64(first_map + i)
-                    xy[np.uint64(2 * (first_map + i))] = x
-                    xy[np.uint64(2 * (first_map + i) + 1)] = y
-                    score[at] = largest
-                    status[at] = flags | bits
+                    state = resolved(images, first, layout, state, unit)
+                near = Window(taps, radius, centre, size, layout.rows, variance, missing)
+                placement, written = (numbers, each, has_each), (xy, score, status)
+                at = first_map + i
+                answer(images, first, layout, lane, state, at, skips, threshold, near, placement, written)
 
     return decode
 
 
-_FLOATS, _BYTES = _by_groups(load_four, _absorb_four, 4), _by_groups(load_sixteen, _absorb_sixteen, 16)
-by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decoder(_by_pixels, False)}
-by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_by_pixels, True)}
+def _refining_merger(items: int, refine: str | None, compat: str | None) -> Any:
+    """As `_part_merger`."""
+    merged, resolved = kept_merge(_merge), _resolver(items)
+    answer = _refined_answer(refine, compat)
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def merge_parts(
+        images: Any,
+        layout: Any,
+        first_map: int,
+        parts: int,
+        kept: Any,
+        unit: Any,
+        skips: bool,
+        threshold: Any,
+        taps: Any,
+        radius: int,
+        centre: int,
+        size: int,
+        variance: Any,
+        missing: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
+        xy: Any,
+        score: Any,
+        status: Any,
+    ) -> None:
+        lane = cuda.threadIdx.x
+        at: Any = np.int64(first_map + cuda.blockIdx.x)
+        first = first_element(cuda.blockIdx.x, layout)
+        state = merged(kept, at * parts, parts, _nothing(unit))
+        if lane < WARP:
+            if lane == 0:
+                state = resolved(images, first, layout, state, unit)
+            near = Window(taps, radius, centre, size, layout.rows, variance, missing)
+            placement, written = (numbers, each, has_each), (xy, score, status)
+            answer(images, first, layout, lane, state, at, skips, threshold, near, placement, written)
+
+    return merge_parts
 
 
 @functools.cache
-def refining(items: int, has_blocks: bool, refine: str | None, compat: str | None) -> Any:
+def refining(form: str, items: int, refine: str | None, compat: str | None) -> Any:
     """The kernel for groups of so many items."""
-    return _refiner({4: _FLOATS, 16: _BYTES, 1: _by_pixels}[items], has_blocks, refine, compat)
+    if form == "merge":
+        return _refining_merger(items, refine, compat)
+    return _refiner(items, form == "blocks", refine, compat)
+
+
+# On the host
 
 
 def argmax(
@@ -258,30 +461,38 @@ def argmax(
     sigma: float = 1,
 ) -> Decoded:
     """`decode.argmax` of CUDA arrays, as `_decode_cuda.decoded` says; `threshold` is NaN where there is none."""
+    has_window = refine is not None or compat is not None
 
     def launch_all(read: Maps, array: Any, placement: Any, written: Any) -> None:
         dtype, height, width = read.memory.dtype, read.height, read.width
         is_whole = read.column_stride == 1 and read.row_stride == width
-        has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
-        items = GROUP // dtype.itemsize if has_groups else 1
-        if height * width <= WARP_PIXELS:
-            decode, lanes, maps_in_block = by_warps[items], WARP, THREADS // WARP
-        else:
-            decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
+        items = GROUP // dtype.itemsize if is_whole and read.memory.nbytes >= 2 * GROUP else 1
+        shared = share(read.count * len(read.starts), -(-height * width // items))
         memory = flat_memory("heatmaps", read.memory, array)
         _whole, before = words(read.memory, array)
         number: Any = np.float64 if dtype == np.float64 else np.float32
-        least = number(threshold)
         near: tuple[Any, ...] = ()
-        if refine is not None or compat is not None:
+        if has_window:
             options_of_window = refine, blur, sigma, compat, height, width
             near = window_on_device(str(cuda.get_current_device().uuid), number, *options_of_window)
-            decode = refining(items, lanes == THREADS, refine, compat)
-        unit = number_type(dtype)(1)
+        unit = number_type(loaded_type(dtype))(1)
         xy, score, _covariance, status = written
-        blocks = -(-read.count // maps_in_block)
-        for start, layout in enumerate(layouts(read, before, lanes * items)):
-            options = layout, start * read.count, read.count, unit, skips, least, *near
-            launch(decode, blocks, THREADS, array, memory, *options, *placement, xy, score, status)
+        rest = unit, skips, number(threshold), *near, *placement, xy, score, status
 
-    return decoded("heatmaps", heatmaps, axes, grid, out, launch_all)
+        def kernel(form: str) -> Any:
+            return refining(form, items, refine, compat) if has_window else kernels[form][items]
+
+        in_parts = shared.form == "parts"
+        kept = states(array, read.count * len(read.starts) * shared.parts, MEMBERS) if in_parts else None
+        for start, layout in enumerate(layouts(read, before, shared.lanes * items)):
+            first, blocks = start * read.count, shared.blocks(read.count)
+            of_map = memory, layout, first
+            if not in_parts:
+                launch(kernel(shared.form), blocks, shared.threads, array, *of_map, read.count, *rest)
+                continue
+            launch(kernels["parts"][items], blocks, shared.threads, array, *of_map, shared.parts, unit, kept)
+            launch(kernel("merge"), read.count, shared.mergers, array, *of_map, shared.parts, kept, *rest)
+
+    least = threshold if threshold == threshold else None
+    options = "argmax", skips, least, refine, compat, blur, sigma
+    return decoded("heatmaps", heatmaps, axes, grid, out, launch_all, options=options)

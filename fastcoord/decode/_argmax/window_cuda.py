@@ -10,7 +10,7 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._compile import inlined
-from fastcoord._launch import WARP, warp_merge, warp_share
+from fastcoord._lanes import WARP, warp_merge, warp_share
 from fastcoord._vector import convert, like, log, maximum, minimum
 from fastcoord.decode._argmax import refinement
 from fastcoord.decode._argmax.refinement import (

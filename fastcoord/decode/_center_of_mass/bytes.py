@@ -11,7 +11,18 @@ import numpy as np
 
 from fastcoord._compile import inlined, outlined
 from fastcoord._memory import load_first, prefetch
-from fastcoord._vector import CACHE_LINE, convert, lane_merge, lane_numbers, like, maximum, out_of_line, select, splat
+from fastcoord._vector import (
+    CACHE_LINE,
+    convert,
+    lane_merge,
+    lane_numbers,
+    like,
+    maximum,
+    out_of_line,
+    rotated,
+    select,
+    splat,
+)
 from fastcoord.decode._center_of_mass.formula import (
     absorb_line,
     absorb_squares,
@@ -95,7 +106,10 @@ def _absorber(strip: Any, lanes: int) -> Any:
         zero = splat(x - x, lanes)
         across = lane_numbers(zero) + splat(x, lanes)
         moments = absorb_line(nothing(zero), line[0], line[1], splat(-y, lanes), across)
-        return _merge_lanes(absorb_squares(moments, line[2]))
+        moments = absorb_squares(moments, line[2])
+        if lanes == WIDE:  # lanes are merged as those of vectors of 16
+            moments = merge(moments, rotated(moments, NARROW))
+        return _merge_lanes(moments)
 
     return absorb_strip
 

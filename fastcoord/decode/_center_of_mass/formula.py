@@ -13,6 +13,7 @@ from fastcoord._vector import convert, fma, like, maximum, select, two_sum
 from fastcoord.results import Status
 
 MOMENTS = 6
+NEAR = 2  # pixels: the squares of distances lose two bits
 EXACT = 4096  # height and width up to which sums of sixteen bytes, times distances, are exact in float32
 TINY, HUGE = 2.0**-70, 2.0**70  # what float32 cannot add up it can once it is so much smaller
 INFINITY = np.inf
@@ -222,6 +223,14 @@ def status_of(mass: Any) -> Any:
 def mean(moments: Any, x: Any, y: Any) -> Any:
     """The centre of mass, where (x, y) is the centre of the moments."""
     return x + moments[1] / moments[0], y + moments[2] / moments[0]
+
+
+@inlined
+def is_far(moments: Any) -> Any:
+    """Whether the centre of mass is too far from the centre of the moments for the digits that they have."""
+    limit = moments[0] * like(moments[0], NEAR)
+    is_right, is_left = moments[1] > limit, moments[1] < -limit
+    return is_right | is_left | (moments[2] > limit) | (moments[2] < -limit)
 
 
 @inlined

@@ -13,29 +13,26 @@ from fastcoord import _placement
 from fastcoord._arrays import maps, pixel_array
 from fastcoord._compile import inlined
 from fastcoord._draw_cuda import stretches
+from fastcoord._lanes import GROUP, WARP, column_and_row, first_element, store_four
 from fastcoord._launch import (
-    GROUP,
-    WARP,
-    column_and_row,
     described,
     device_of,
-    first_element,
     flat_memory,
     launch,
     layouts,
     made_or_given,
     require_cuda,
     require_int32,
-    store_four,
     words,
 )
 from fastcoord._placement_cuda import placement
 from fastcoord._vector import convert, like
-from fastcoord.decode._center_of_mass.cuda import FACTS, THREADS, launch_decoders
+from fastcoord.decode._center_of_mass.cuda import FACTS, launch_decoders
 from fastcoord.decode._center_of_mass.formula import counts, limits, number_type, slope, slopes
 from fastcoord.grid import numbers_for, require_grid
 
 TILE = 1 << 12  # pixels that one warp writes; not measured
+THREADS = 256  # in a block
 
 
 @inlined

@@ -1,9 +1,9 @@
 """Who visits which pixel of a one-hot image on a GPU.
 
-A map is read by one warp, or by one block if it is larger, in groups of 16 bytes. A lane loads four groups before it
-looks at any. Groups that are zero contribute exactly nothing; only for the others it asks which pixels they are, and
-reads them a second time, from the cache. What fills no group at either end of a map, and maps whose pixels do not stand
-side by side, are read pixel by pixel.
+A map is read by one warp, one block or several, in groups of 16 bytes. A lane loads four groups before it looks at any.
+Groups that are zero contribute exactly nothing; only for the others it asks which pixels they are, and reads them a
+second time, from the cache. What fills no group at either end of a map, and maps whose pixels do not stand side by
+side, are read pixel by pixel.
 """
 
 from typing import Any
@@ -13,23 +13,24 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded, placed
-from fastcoord._launch import (
+from fastcoord._decode_cuda import AHEAD, decoded, placed, share, states
+from fastcoord._halves import loaded_type
+from fastcoord._lanes import (
     GROUP,
     WARP,
     block_merge,
     column_and_row,
     first_element,
-    flat_memory,
-    launch,
-    layouts,
+    keep,
+    kept_merge,
+    load_eight,
     load_four,
     load_sixteen,
     moved,
     next_pixel,
     warp_merge,
-    words,
 )
+from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._vector import convert
 from fastcoord.decode._onehot.formula import (
     PLAIN,
@@ -46,9 +47,7 @@ from fastcoord.decode._onehot.formula import (
 )
 from fastcoord.results import Decoded
 
-AHEAD = 4  # groups that a lane loads before it looks at them
-THREADS = 256  # in a block
-WARP_PIXELS = 1 << 12  # the largest map that one warp reads; not measured
+MEMBERS = 7  # of a state with its census
 
 
 @inlined
@@ -77,11 +76,15 @@ def _absorb_four(block: Any, census: Any, values: Any, column: Any, row: Any, la
 
 
 @inlined
-def _absorb_sixteen(block: Any, census: Any, values: Any, column: Any, row: Any, layout: Any, unit: Any) -> Any:
+def _absorb_eight(block: Any, census: Any, values: Any, column: Any, row: Any, layout: Any, unit: Any) -> Any:
     block, census, column, row = _absorb_four(block, census, values[:4], column, row, layout, unit)
-    block, census, column, row = _absorb_four(block, census, values[4:8], column, row, layout, unit)
-    block, census, column, row = _absorb_four(block, census, values[8:12], column, row, layout, unit)
-    return _absorb_four(block, census, values[12:], column, row, layout, unit)
+    return _absorb_four(block, census, values[4:], column, row, layout, unit)
+
+
+@inlined
+def _absorb_sixteen(block: Any, census: Any, values: Any, column: Any, row: Any, layout: Any, unit: Any) -> Any:
+    block, census, column, row = _absorb_eight(block, census, values[:8], column, row, layout, unit)
+    return _absorb_eight(block, census, values[8:], column, row, layout, unit)
 
 
 def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
@@ -102,33 +105,39 @@ def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
             state, census, _column, _row = _absorb_one(state, census, value, column, row, layout, unit)
         start = first + head
         word = (start - layout.before) // items * 4
-        column, row = column_and_row(head + lane * items, layout)
-        group = lane
-        while group < groups:
+        last = np.int32(groups - 1)
+        p = np.int32(lane)
+        while p <= last:
             # Beyond the last group it is the last one again: no branch stands between the loads.
-            a = load_four(whole, word + 4 * group)
-            b = load_four(whole, word + 4 * min(group + lanes, groups - 1))
-            c = load_four(whole, word + 4 * min(group + 2 * lanes, groups - 1))
-            d = load_four(whole, word + 4 * min(group + 3 * lanes, groups - 1))
-            found = 1 if a[0] | a[1] | a[2] | a[3] != 0 else 0
-            found |= 2 if b[0] | b[1] | b[2] | b[3] != 0 else 0
-            found |= 4 if c[0] | c[1] | c[2] | c[3] != 0 else 0
-            found |= 8 if d[0] | d[1] | d[2] | d[3] != 0 else 0
-            block = nothing(zero)
-            for _ in range(AHEAD):
-                if group < groups:
-                    if found & 1 != 0:
-                        values = load(images, start + group * items)
-                        block, census, _column, _row = absorb_group(block, census, values, column, row, layout, unit)
-                        if items == PLAIN:
-                            state = merge(state, block)
-                            block = nothing(zero)
-                    else:
-                        block = absorb_zero(block)
-                found >>= 1
-                group += lanes
-                column, row = moved(column, row, layout)
-            state = merge(state, block)
+            q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
+            a = load_four(whole, word + 4 * np.int64(p))
+            b = load_four(whole, word + 4 * np.int64(min(q, last)))
+            c = load_four(whole, word + 4 * np.int64(min(r, last)))
+            d = load_four(whole, word + 4 * np.int64(min(s, last)))
+            in_a, in_b = a[0] | a[1] | a[2] | a[3], b[0] | b[1] | b[2] | b[3]
+            in_c, in_d = c[0] | c[1] | c[2] | c[3], d[0] | d[1] | d[2] | d[3]
+            if (in_a | in_b) | (in_c | in_d) == 0:
+                state = absorb_zero(state)
+            else:
+                found = (1 if in_a != 0 else 0) | (2 if in_b != 0 else 0)
+                found |= (4 if in_c != 0 else 0) | (8 if in_d != 0 else 0)
+                block = nothing(zero)
+                group = p
+                for _ in range(AHEAD):
+                    if group <= last:
+                        if found & 1 != 0:
+                            column, row = column_and_row(head + np.int64(group) * items, layout)
+                            values = load(images, start + np.int64(group) * items)
+                            block, census, _c, _r = absorb_group(block, census, values, column, row, layout, unit)
+                            if items == PLAIN:
+                                state = merge(state, block)
+                                block = nothing(zero)
+                        else:
+                            block = absorb_zero(block)
+                    found >>= 1
+                    group = np.int32(group + lanes)
+                state = merge(state, block)
+            p = np.int32(p + 4 * lanes)
         return state + census
 
     return visit
@@ -153,6 +162,36 @@ def _by_pixels(images: Any, whole: Any, first: int, layout: Any, lane: int, lane
                 pixel += lanes
         state = merge(state, block)
     return state + census
+
+
+@inlined
+def _nothing(unit: Any) -> Any:
+    """The state with its census before any pixel."""
+    zero = unit - unit
+    return nothing(zero) + nobody(zero)
+
+
+@inlined
+def _answer(
+    found: Any,
+    layout: Any,
+    at: Any,
+    unit: Any,
+    numbers: Any,
+    each: Any,
+    has_each: Any,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """Write what the state of a map comes to as answer number `at`."""
+    width, height = convert(layout.columns, unit), convert(layout.rows, unit)
+    x, y, largest, flags = finish(found[:STATE], found[STATE:], width, height)
+    x, y = placed(x, y, at, numbers, each, has_each)
+    xy[np.uint64(2 * at)] = x
+    xy[np.uint64(2 * at + 1)] = y
+    score[np.uint64(at)] = largest
+    status[np.uint64(at)] = flags
 
 
 def _decoder(visit: Any, has_blocks: bool) -> Any:
@@ -183,43 +222,89 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
             first = first_element(i, layout)
             found = merged_in(visit(images, whole, first, layout, lane, lanes, unit))
             if lane == 0:
-                width, height = convert(layout.columns, unit), convert(layout.rows, unit)
-                x, y, largest, flags = finish(found[:STATE], found[STATE:], width, height)
-                at = np.uint64(first_map + i)
-                x, y = placed(x, y, first_map + i, numbers, each, has_each)
-                xy[np.uint64(2 * (first_map + i))] = x
-                xy[np.uint64(2 * (first_map + i) + 1)] = y
-                score[at] = largest
-                status[at] = flags
+                _answer(found, layout, first_map + i, unit, numbers, each, has_each, xy, score, status)
 
     return decode
 
 
-_FLOATS, _BYTES = _by_groups(load_four, _absorb_four, 4), _by_groups(load_sixteen, _absorb_sixteen, 16)
-by_warps = {4: _decoder(_FLOATS, False), 16: _decoder(_BYTES, False), 1: _decoder(_by_pixels, False)}
-by_blocks = {4: _decoder(_FLOATS, True), 16: _decoder(_BYTES, True), 1: _decoder(_by_pixels, True)}
+def _part_decoder(visit: Any) -> Any:
+    """A kernel with several blocks a map, each of which keeps a state."""
+    merged = block_merge(_merge_all)
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def decode(images: Any, whole: Any, layout: Any, first_map: int, parts: int, unit: Any, kept: Any) -> None:
+        i: Any = np.int64(np.uint32(cuda.blockIdx.x) // np.uint32(parts))
+        part = cuda.blockIdx.x - i * parts
+        lane, lanes = part * cuda.blockDim.x + cuda.threadIdx.x, parts * cuda.blockDim.x
+        found = merged(visit(images, whole, first_element(i, layout), layout, lane, lanes, unit))
+        if cuda.threadIdx.x == 0:
+            keep(kept, (first_map + i) * parts + part, found, _nothing(unit))
+
+    return decode
+
+
+_merged_parts = kept_merge(_merge_all)
+
+
+@cuda.jit  # type: ignore[untyped-decorator]
+def merge_parts(
+    kept: Any,
+    layout: Any,
+    first_map: int,
+    parts: int,
+    unit: Any,
+    numbers: Any,
+    each: Any,
+    has_each: bool,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """A block merges the kept states of a map."""
+    at: Any = np.int64(first_map + cuda.blockIdx.x)
+    found = _merged_parts(kept, at * parts, parts, _nothing(unit))
+    if cuda.threadIdx.x == 0:
+        _answer(found, layout, at, unit, numbers, each, has_each, xy, score, status)
+
+
+_VISITS = {
+    1: _by_pixels,
+    4: _by_groups(load_four, _absorb_four, 4),
+    8: _by_groups(load_eight, _absorb_eight, 8),
+    16: _by_groups(load_sixteen, _absorb_sixteen, 16),
+}
+kernels = {
+    "warps": {items: _decoder(visit, False) for items, visit in _VISITS.items()},
+    "blocks": {items: _decoder(visit, True) for items, visit in _VISITS.items()},
+    "parts": {items: _part_decoder(visit) for items, visit in _VISITS.items()},
+}
 
 
 def onehot(images: Any, axes: Any, grid: Any, out: Any) -> Decoded:
     """`decode.onehot` of CUDA arrays, as `_decode_cuda.decoded` says."""
-    return decoded("images", images, axes, grid, out, _launch)
+    return decoded("images", images, axes, grid, out, _launch, options="onehot")
 
 
 def _launch(read: Maps, images: Any, placement: Any, written: Any) -> None:
     dtype, height, width = read.memory.dtype, read.height, read.width
-    is_byte = dtype.itemsize == 1
-    unit = number_type(dtype, height, width)(1)
+    unit = number_type(loaded_type(dtype), height, width)(1)
     is_whole = read.column_stride == 1 and read.row_stride == width
-    has_groups = is_whole and (is_byte or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
+    has_type = dtype.itemsize == 1 or loaded_type(dtype) == np.float32
+    has_groups = is_whole and has_type and read.memory.nbytes >= 2 * GROUP
     items = GROUP // dtype.itemsize if has_groups else 1
-    if height * width <= WARP_PIXELS:
-        decode, lanes, maps_in_block = by_warps[items], WARP, THREADS // WARP
-    else:
-        decode, lanes, maps_in_block = by_blocks[items], THREADS, 1
+    shared = share(read.count * len(read.starts), -(-height * width // items))
     memory = flat_memory("images", read.memory, images)
     whole, before = words(read.memory, images)
     xy, score, _covariance, status = written
-    blocks = -(-read.count // maps_in_block)
-    for number, layout in enumerate(layouts(read, before, lanes * items)):
-        options = layout, number * read.count, read.count, unit
-        launch(decode, blocks, THREADS, images, memory, whole, *options, *placement, xy, score, status)
+    rest = unit, *placement, xy, score, status
+    in_parts = shared.form == "parts"
+    kept = states(images, read.count * len(read.starts) * shared.parts, MEMBERS) if in_parts else None
+    decode = kernels[shared.form][items]
+    for number, layout in enumerate(layouts(read, before, shared.lanes * items)):
+        first, blocks = number * read.count, shared.blocks(read.count)
+        of_map = memory, whole, layout, first
+        if not in_parts:
+            launch(decode, blocks, shared.threads, images, *of_map, read.count, *rest)
+            continue
+        launch(decode, blocks, shared.threads, images, *of_map, shared.parts, unit, kept)
+        launch(merge_parts, read.count, shared.mergers, images, kept, layout, first, shared.parts, *rest)

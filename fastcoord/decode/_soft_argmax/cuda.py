@@ -1,9 +1,9 @@
 """Who visits which pixel of a heatmap on a GPU.
 
-A map is read by one warp, or by one block if it is larger, twice, or three times for second moments: for the largest
-pixel, for the mass and the mean, for the moments about the mean. What is read again comes from the caches. Groups are
-of 16 bytes; what fills none at either end of a map, and maps whose pixels do not stand side by side, are read pixel by
-pixel, as are windows.
+A map is read by one warp or one block, twice, or three times for second moments: for the largest pixel, for the mass
+and the mean, for the moments about the mean. What is read again comes from the caches. Of a large map each block does
+so with some rows, and a second launch merges what they found. Groups are of 16 bytes; what fills none at either end of
+a map, and maps whose pixels do not stand side by side, are read pixel by pixel, as are windows.
 """
 
 from typing import Any
@@ -13,33 +13,33 @@ from numba import cuda
 
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined
-from fastcoord._decode_cuda import decoded
+from fastcoord._decode_cuda import decoded, rows_in_part, rows_of, share, states
 from fastcoord._exponential import rate
-from fastcoord._launch import (
+from fastcoord._lanes import (
     GROUP,
     WARP,
-    Layout,
     block_merge,
     block_share,
     column_and_row,
     first_element,
-    flat_memory,
-    launch,
-    layouts,
+    greater,
+    kept_merge,
     load_four,
     load_sixteen,
     moved,
     next_pixel,
     warp_merge,
     warp_share,
-    words,
 )
+from fastcoord._lanes import keep as keep_state
+from fastcoord._launch import Layout, flat_memory, launch, layouts, words
 from fastcoord._placement_cuda import placed
 from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, maximum, select
 from fastcoord.decode._soft_argmax.formula import (
     INFINITY,
     NO_NUMBER,
+    STATE,
     absorb,
     absorb_pixel,
     add_kept,
@@ -47,6 +47,7 @@ from fastcoord.decode._soft_argmax.formula import (
     finish,
     keep,
     keep_first,
+    merge,
     merge_kept,
     nearest,
     no_second,
@@ -55,18 +56,16 @@ from fastcoord.decode._soft_argmax.formula import (
 )
 from fastcoord.results import Decoded
 
-AHEAD = 4  # groups of floats that a lane loads before it looks at them
-THREADS = 256  # in a block
-WARP_PIXELS = 1 << 12  # the largest map that one warp reads; not measured
+FOUR = 4  # floats in a group
+MEMBERS = STATE + 2  # of what is kept: the state and the rate
 NOWHERE = np.int32((1 << 31) - 1)
 
 
-# What is done at a pixel: absorb(sums, value, position, column, row, given), given is of all pixels alike
+# The largest pixel. Found is (the largest, where it is first, of windows only, whether there is NaN)
 
 
 @inlined
-def _find(found: Any, value: Any, position: Any, column: Any, row: Any, given: Any) -> Any:
-    """The largest value, where it is first, and whether there is NaN."""
+def _find(found: Any, value: Any, position: Any) -> Any:
     largest, first, is_spoilt = found
     is_greater = value > largest
     is_first = (value == largest) & (position < first)
@@ -79,103 +78,200 @@ def _find(found: Any, value: Any, position: Any, column: Any, row: Any, given: A
 
 @inlined
 def _merge_found(a: Any, b: Any) -> Any:
-    found = _find(a, b[0], b[1], b[1], b[1], a)
+    found = _find(a, b[0], b[1])
     return found[0], found[1], maximum(a[2], b[2])
 
 
 @inlined
-def _keep_found(kept: Any, found: Any) -> Any:
-    return found
+def _find_four(found: Any, values: Any, factor: Any) -> Any:
+    a, b, c, d = (
+        *(convert(values[0], factor), convert(values[1], factor)),
+        *(convert(values[2], factor), convert(values[3], factor)),
+    )
+    has_nan = (a != a) | (b != b) | (c != c) | (d != d)
+    largest = greater(greater(greater(a, b), greater(c, d)), found[0])
+    return largest, found[1], select(has_nan, np.int32(1), found[2])
 
 
 @inlined
-def _absorb_first(sums: Any, value: Any, position: Any, column: Any, row: Any, given: Any) -> Any:
-    unit = given[0]
-    w = weight(value, given[0], (given[1], given[2]))
-    return absorb(sums, w, convert(column, unit), convert(row, unit))
+def _find_sixteen(found: Any, values: Any, factor: Any) -> Any:
+    found = _find_four(_find_four(found, values[:4], factor), values[4:8], factor)
+    return _find_four(_find_four(found, values[8:12], factor), values[12:], factor)
 
 
 @inlined
-def _absorb_second(sums: Any, value: Any, position: Any, column: Any, row: Any, given: Any) -> Any:
-    unit = given[0]
-    w = weight(value, given[0], (given[1], given[2]))
-    return absorb_pixel(sums, w, convert(column, unit) - given[3], convert(row, unit) - given[4])
+def _groups(first: Any, layout: Any, items: Any) -> Any:
+    """Pixels before the first group of a map, its groups, and pixels after the last."""
+    pixels = layout.rows * layout.columns
+    head = min((layout.before - first) & (items - 1), pixels)
+    groups = (pixels - head) // items
+    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
 
 
-def _visitor(load: Any, items: int, absorb_one: Any, keep_block: Any, is_block_new: bool) -> Any:
+@inlined
+def _lone(lane: Any, head: Any, groups: Any, items: Any) -> Any:
+    """The pixel of no group that a lane takes, one of those before the first group and those after the last."""
+    return lane if lane < head else head + groups * items + lane - head
+
+
+def _searcher(load: Any, items: int) -> Any:
+    """How a lane looks for the largest pixel: by groups, or, where `items` is 1, by pixels and with its position."""
+    find_group = _find_four if items == FOUR else _find_sixteen
+
+    @inlined
+    def search(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, factor: Any) -> Any:
+        found = like(factor, -INFINITY), NOWHERE, np.int32(0)
+        head, groups, tail = _groups(first, layout, items)
+        if lane < head + tail:
+            value = convert(images[np.uint64(first + _lone(lane, head, groups, items))], factor)
+            found = _find(found, value, NOWHERE)
+        start, last = first + head, np.int32(groups - 1)
+        p = np.int32(lane)
+        while p <= last:
+            # Beyond the last group it is the last one again, which changes nothing: no branch stands between the loads.
+            q, r = min(np.int32(p + lanes), last), min(np.int32(p + 2 * lanes), last)
+            a = load(images, start + items * np.int64(p))
+            b = load(images, start + items * np.int64(q))
+            c = load(images, start + items * np.int64(r))
+            d = load(images, start + items * np.int64(min(np.int32(p + 3 * lanes), last)))
+            found = find_group(find_group(found, a, factor), b, factor)
+            found = find_group(find_group(found, c, factor), d, factor)
+            p = np.int32(p + 4 * lanes)
+        return found
+
+    @inlined
+    def search_pixels(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, factor: Any) -> Any:
+        found = like(factor, -INFINITY), NOWHERE, np.int32(0)
+        pixels = layout.rows * layout.columns
+        column, row = column_and_row(lane, layout)
+        position = lane
+        while position < pixels:
+            at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
+            found = _find(found, convert(images[np.uint64(at)], factor), np.int32(position))
+            column, row = moved(column, row, layout)
+            position += lanes
+        return found
+
+    return search if items > 1 else search_pixels
+
+
+# Sums: absorb(sums, value, x, y, given), given is of all pixels alike
+
+
+@inlined
+def _absorb_first(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    return absorb(sums, weight(value, given[0], (given[1], given[2])), x, y)
+
+
+@inlined
+def _absorb_second(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    return absorb_pixel(sums, weight(value, given[0], (given[1], given[2])), x - given[3], y - given[4])
+
+
+def _visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
     """How a lane visits a map whose pixels stand side by side, `items` of them in a group.
 
-    `is_block_new`: the sums of some groups are kept by themselves, from `nil` on; else they are added to what there is.
+    The sums of some groups are kept by themselves, from `nil` on.
     """
 
     @inlined
-    def absorb_next(sums: Any, value: Any, position: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
-        sums = absorb_one(sums, convert(value, given[0]), np.int32(position), column, row, given)
+    def absorb_next(sums: Any, value: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
+        unit = given[0]
+        sums = absorb_one(sums, convert(value, unit), convert(column, unit), convert(row, unit), given)
         column, row = next_pixel(column, row, layout)
         return sums, column, row
 
     @inlined
-    def absorb_four(sums: Any, values: Any, position: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
+    def absorb_four(sums: Any, values: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
         a, b, c, d = values
-        sums, column, row = absorb_next(sums, a, position, column, row, layout, given)
-        sums, column, row = absorb_next(sums, b, position + 1, column, row, layout, given)
-        sums, column, row = absorb_next(sums, c, position + 2, column, row, layout, given)
-        return absorb_next(sums, d, position + 3, column, row, layout, given)
+        sums, column, row = absorb_next(sums, a, column, row, layout, given)
+        sums, column, row = absorb_next(sums, b, column, row, layout, given)
+        sums, column, row = absorb_next(sums, c, column, row, layout, given)
+        return absorb_next(sums, d, column, row, layout, given)
 
     @inlined
-    def visit(images: Any, first: int, layout: Any, lane: int, lanes: int, given: Any, nil: Any, kept: Any) -> Any:
-        pixels = layout.rows * layout.columns
-        head = min((layout.before - first) & (items - 1), pixels)  # pixels before the first group
-        groups = (pixels - head) // items
-        tail = pixels - head - groups * items
+    def absorb_four_in_row(sums: Any, values: Any, x: Any, y: Any, given: Any) -> Any:
+        unit = given[0]
+        a, b, c, d = values
+        sums = absorb_one(sums, convert(a, unit), x, y, given)
+        sums = absorb_one(sums, convert(b, unit), x + like(x, 1), y, given)
+        sums = absorb_one(sums, convert(c, unit), x + like(x, 2), y, given)
+        return absorb_one(sums, convert(d, unit), x + like(x, 3), y, given)
+
+    @inlined
+    def absorb_group(sums: Any, values: Any, column: Any, row: Any, layout: Any, is_in_row: Any, given: Any) -> Any:
+        if is_in_row:
+            x, y = convert(column, given[0]), convert(row, given[0])
+            if items == FOUR:
+                sums = absorb_four_in_row(sums, values, x, y, given)
+            else:
+                sums = absorb_four_in_row(sums, values[:4], x, y, given)
+                sums = absorb_four_in_row(sums, values[4:8], x + like(x, 4), y, given)
+                sums = absorb_four_in_row(sums, values[8:12], x + like(x, 8), y, given)
+                sums = absorb_four_in_row(sums, values[12:], x + like(x, 12), y, given)
+        elif items == FOUR:
+            sums, _x, _y = absorb_four(sums, values, column, row, layout, given)
+        else:
+            sums, column, row = absorb_four(sums, values[:4], column, row, layout, given)
+            sums, column, row = absorb_four(sums, values[4:8], column, row, layout, given)
+            sums, column, row = absorb_four(sums, values[8:12], column, row, layout, given)
+            sums, _x, _y = absorb_four(sums, values[12:], column, row, layout, given)
+        return sums
+
+    @inlined
+    def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, given: Any, nil: Any, kept: Any) -> Any:
+        head, groups, tail = _groups(first, layout, items)
         if lane < head + tail:
-            position = lane if lane < head else pixels - tail + lane - head
+            position = _lone(lane, head, groups, items)
             column, row = column_and_row(position, layout)
             value = images[np.uint64(first + position)]
-            sums = nil if is_block_new else kept
-            sums, _column, _row = absorb_next(sums, value, position, column, row, layout, given)
+            sums, _column, _row = absorb_next(nil, value, column, row, layout, given)
             kept = keep_block(kept, sums)
-        start = first + head
+        # whether the pixels of each group are in one row
+        is_in_row = (layout.columns & (items - 1)) == 0 and (head & (items - 1)) == 0
+        start, last = first + head, np.int32(groups - 1)
         column, row = column_and_row(head + lane * items, layout)
-        group = lane
-        while group < groups:
-            sums = nil if is_block_new else kept
-            position = head + group * items
-            if items == AHEAD:  # four groups of four floats; one of bytes has as many values
-                # Beyond the last group it is the last one again: no branch stands between the loads.
-                a = load(images, start + items * group)
-                b = load(images, start + items * min(group + lanes, groups - 1))
-                c = load(images, start + items * min(group + 2 * lanes, groups - 1))
-                d = load(images, start + items * min(group + 3 * lanes, groups - 1))
-                for values in (a, b, c, d):
-                    if group < groups:
-                        position = head + group * items
-                        sums, _column, _row = absorb_four(sums, values, position, column, row, layout, given)
-                    group += lanes
-                    column, row = moved(column, row, layout)
-            else:
-                values = load(images, start + items * group)
-                sums, x, y = absorb_four(sums, values[:4], position, column, row, layout, given)
-                sums, x, y = absorb_four(sums, values[4:8], position + 4, x, y, layout, given)
-                sums, x, y = absorb_four(sums, values[8:12], position + 8, x, y, layout, given)
-                sums, _column, _row = absorb_four(sums, values[12:], position + 12, x, y, layout, given)
-                group += lanes
+        p = np.int32(lane)
+        while p <= last:
+            sums = nil
+            if items == FOUR:  # four groups of four floats; one of bytes has as many values
+                # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed
+                # one by one: a loop over a tuple of them stays a loop, with a search for its next member.
+                q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
+                a = load(images, start + items * np.int64(p))
+                b = load(images, start + items * np.int64(min(q, last)))
+                c = load(images, start + items * np.int64(min(r, last)))
+                d = load(images, start + items * np.int64(min(s, last)))
+                sums = absorb_group(sums, a, column, row, layout, is_in_row, given)
                 column, row = moved(column, row, layout)
+                if q <= last:
+                    sums = absorb_group(sums, b, column, row, layout, is_in_row, given)
+                column, row = moved(column, row, layout)
+                if r <= last:
+                    sums = absorb_group(sums, c, column, row, layout, is_in_row, given)
+                column, row = moved(column, row, layout)
+                if s <= last:
+                    sums = absorb_group(sums, d, column, row, layout, is_in_row, given)
+                p = np.int32(s + lanes)
+            else:
+                values = load(images, start + items * np.int64(p))
+                sums = absorb_group(sums, values, column, row, layout, is_in_row, given)
+                p = np.int32(p + lanes)
+            column, row = moved(column, row, layout)
             kept = keep_block(kept, sums)
         return kept
 
     @inlined
     def visit_pixels(
-        images: Any, first: int, layout: Any, lane: int, lanes: int, given: Any, nil: Any, kept: Any
+        images: Any, first: Any, layout: Any, lane: Any, lanes: Any, given: Any, nil: Any, kept: Any
     ) -> Any:
         pixels = layout.rows * layout.columns
         column, row = column_and_row(lane, layout)
         position = lane
         while position < pixels:
-            sums = nil if is_block_new else kept
             at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
-            value = convert(images[np.uint64(at)], given[0])
-            kept = keep_block(kept, absorb_one(sums, value, np.int32(position), column, row, given))
+            value, x, y = convert(images[np.uint64(at)], given[0]), convert(column, given[0]), convert(row, given[0])
+            kept = keep_block(kept, absorb_one(nil, value, x, y, given))
             column, row = moved(column, row, layout)
             position += lanes
         return kept
@@ -218,10 +314,10 @@ def where(has_blocks: bool) -> Any:
 def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
     """How the lanes of a map find its largest pixel and its first moments."""
     merged = block_merge if has_blocks else warp_merge
-    share = block_share if has_blocks else warp_share
+    share_state = block_share if has_blocks else warp_share
     merge_found, merge_first = merged(_merge_found), merged(add_kept)
-    search = _visitor(load, items, _find, _keep_found, False)
-    sum_first = _visitor(load, 1 if has_window else items, _absorb_first, keep_first, True)
+    by_group = 1 if has_window else items
+    search, sum_first = _searcher(load, by_group), _visitor(load, by_group, _absorb_first, keep_first)
 
     @inlined
     def find(images: Any, first: int, layout: Any, lane: int, lanes: int, window: int, rate: Any) -> Any:
@@ -231,9 +327,8 @@ def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
         """
         factor, least = rate
         nil = factor - factor
-        nobody = like(factor, -INFINITY), NOWHERE, np.int32(0)
-        given = (factor, factor, least, nil, nil)
-        found = share(merge_found(search(images, first, layout, lane, lanes, given, nobody, nobody)))
+        searched = part_of(layout, layout.rows, layout.columns, lanes) if has_window else layout
+        found = share_state(merge_found(search(images, first, searched, lane, lanes, factor)))
         left: Any = np.int64(0)
         top: Any = np.int64(0)
         area = layout
@@ -254,12 +349,54 @@ def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
     return find
 
 
+def _state_finder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_window: bool) -> Any:
+    """How the lanes of a map find its state, which lane 0 has."""
+    find = finder(load, items, has_blocks, has_window)
+    share_state = block_share if has_blocks else warp_share
+    merge_second = (block_merge if has_blocks else warp_merge)(merge_kept)
+    sum_second = _visitor(load, 1 if has_window else items, _absorb_second, keep)
+
+    @inlined
+    def find_state(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, window: Any, rate: Any) -> Any:
+        factor, least = rate
+        nil = factor - factor
+        greatest, first, left, top, area, mass, x, y = find(images, first, layout, lane, lanes, window, rate)
+        centre_x, centre_y = nil, nil
+        second = no_second(nil)
+        if has_covariance:
+            mass, x, y = share_state((mass, x, y))
+            part = reciprocal(mass)
+            centre_x, centre_y = nearest(x * part), nearest(y * part)
+            given = (greatest, factor, least, centre_x, centre_y)
+            sums = sum_second(images, first, area, lane, lanes, given, second, second + second)
+            second = all_of(merge_second(sums))
+            x, y = second[1], second[2]
+        right, down = centre_x + convert(left, factor), centre_y + convert(top, factor)
+        return greatest, mass, right, down, x, y, second[3], second[4], second[5]
+
+    return find_state
+
+
+@inlined
+def _answer(state: Any, at: Any, numbers: Any, each: Any, has_each: Any, written: Any, has_covariance: Any) -> None:
+    """Write what the state of a map comes to as answer number `at`."""
+    xy, score, spread, status = written
+    x, y, probability, xx, of_xy, yy, flags = finish(state)
+    x, y = placed(x, y, at, numbers, each, has_each)
+    xy[np.uint64(2 * at)] = x
+    xy[np.uint64(2 * at + 1)] = y
+    score[np.uint64(at)] = probability
+    status[np.uint64(at)] = flags
+    if has_covariance:
+        spread[np.uint64(4 * at)] = xx
+        spread[np.uint64(4 * at + 1)] = of_xy
+        spread[np.uint64(4 * at + 2)] = of_xy
+        spread[np.uint64(4 * at + 3)] = yy
+
+
 def _decoder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_window: bool) -> Any:
     """A kernel with one block a map, or with one warp a map and so several maps a block."""
-    find = finder(load, items, has_blocks, has_window)
-    share = block_share if has_blocks else warp_share
-    merge_second = (block_merge if has_blocks else warp_merge)(merge_kept)
-    sum_second = _visitor(load, 1 if has_window else items, _absorb_second, keep, True)
+    find_state = _state_finder(load, items, has_blocks, has_covariance, has_window)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def decode(
@@ -279,44 +416,84 @@ def _decoder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_
     ) -> None:
         lane, lanes, i = where(has_blocks)
         if i < maps:  # the same for all that merge
-            factor, least = rate
-            nil = factor - factor
-            first = first_element(i, layout)
-            greatest, first, left, top, area, mass, x, y = find(images, first, layout, lane, lanes, window, rate)
-            centre_x, centre_y = nil, nil
-            second = no_second(nil)
-            if has_covariance:
-                mass, x, y = share((mass, x, y))
-                part = reciprocal(mass)
-                centre_x, centre_y = nearest(x * part), nearest(y * part)
-                given = (greatest, factor, least, centre_x, centre_y)
-                sums = sum_second(images, first, area, lane, lanes, given, second, second + second)
-                second = all_of(merge_second(sums))
-                x, y = second[1], second[2]
+            state = find_state(images, first_element(i, layout), layout, lane, lanes, window, rate)
             if lane == 0:
-                right, down = centre_x + convert(left, factor), centre_y + convert(top, factor)
-                state = (greatest, mass, right, down, x, y, second[3], second[4], second[5])
-                x, y, probability, xx, of_xy, yy, flags = finish(state)
-                x, y = placed(x, y, first_map + i, numbers, each, has_each)
-                at = np.uint64(first_map + i)
-                xy[np.uint64(2 * (first_map + i))] = x
-                xy[np.uint64(2 * (first_map + i) + 1)] = y
-                score[at] = probability
-                status[at] = flags
-                if has_covariance:
-                    spread[np.uint64(4 * (first_map + i))] = xx
-                    spread[np.uint64(4 * (first_map + i) + 1)] = of_xy
-                    spread[np.uint64(4 * (first_map + i) + 2)] = of_xy
-                    spread[np.uint64(4 * (first_map + i) + 3)] = yy
+                written = xy, score, spread, status
+                _answer(state, first_map + i, numbers, each, has_each, written, has_covariance)
 
     return decode
 
 
-_LOADS = {4: load_four, 16: load_sixteen, 1: load_four}  # the last one is not used
+def _part_decoder(load: Any, items: int, has_covariance: bool) -> Any:
+    """A kernel with several blocks a map, each of which keeps the state of so many rows."""
+    find_state = _state_finder(load, items, True, has_covariance, False)
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def decode(images: Any, layout: Any, first_map: int, parts: int, rows: int, rate: Any, kept: Any) -> None:
+        i: Any = np.int64(np.uint32(cuda.blockIdx.x) // np.uint32(parts))
+        part = cuda.blockIdx.x - i * parts
+        top = part * rows
+        first = first_element(i, layout) + top * layout.row_stride
+        area = rows_of(layout, min(layout.rows - top, rows))
+        state = find_state(images, first, area, cuda.threadIdx.x, cuda.blockDim.x, 0, rate)
+        if cuda.threadIdx.x == 0:
+            greatest, mass, x, y, sum_x, sum_y, xx, of_xy, yy = state
+            state = greatest, mass, x, y + convert(top, y), sum_x, sum_y, xx, of_xy, yy, rate[0], rate[1]
+            keep_state(kept, (first_map + i) * parts + part, state, state)
+
+    return decode
+
+
+@inlined
+def _merge_with_rate(a: Any, b: Any) -> Any:
+    """Of two states, behind each of which stands the rate, since a merge needs it."""
+    greatest, mass, x, y, sum_x, sum_y, xx, xy, yy = merge(a[:STATE], b[:STATE], (a[STATE], a[STATE + 1]))
+    return greatest, mass, x, y, sum_x, sum_y, xx, xy, yy, a[STATE], a[STATE + 1]
+
+
+_merged_parts = kept_merge(_merge_with_rate)
+
+
+def _part_merger(has_covariance: bool) -> Any:
+    """A kernel with one block a map, which merges the kept states."""
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def merge_parts(
+        kept: Any,
+        first_map: int,
+        parts: int,
+        rate: Any,
+        numbers: Any,
+        each: Any,
+        has_each: bool,
+        xy: Any,
+        score: Any,
+        spread: Any,
+        status: Any,
+    ) -> None:
+        at: Any = np.int64(first_map + cuda.blockIdx.x)
+        nil = rate[0] - rate[0]
+        nobody = like(nil, -INFINITY), nil, nil, nil, nil, nil, nil, nil, nil, rate[0], rate[1]
+        state = _merged_parts(kept, at * parts, parts, nobody)
+        if cuda.threadIdx.x == 0:
+            _answer(state[:STATE], at, numbers, each, has_each, (xy, score, spread, status), has_covariance)
+
+    return merge_parts
+
+
 _WAYS = [(covariance, window) for covariance in (False, True) for window in (False, True)]
-all_by_warps = {way: {items: _decoder(load, items, False, *way) for items, load in _LOADS.items()} for way in _WAYS}
-all_by_blocks = {way: {items: _decoder(load, items, True, *way) for items, load in _LOADS.items()} for way in _WAYS}
-by_warps, by_blocks = all_by_warps[False, False], all_by_blocks[False, False]
+_LOADS = {4: load_four, 16: load_sixteen, 1: load_four}  # the last one is not used
+kernels = {
+    form: {
+        way: {items: _decoder(load, items, form == "blocks", *way) for items, load in _LOADS.items()} for way in _WAYS
+    }
+    for form in ("warps", "blocks")
+}
+part_decoders = {
+    covariance: {items: _part_decoder(load, items, covariance) for items, load in _LOADS.items()}
+    for covariance in (False, True)
+}
+part_mergers = {covariance: _part_merger(covariance) for covariance in (False, True)}
 
 
 def soft_argmax(
@@ -327,22 +504,29 @@ def soft_argmax(
     def launch_all(read: Maps, array: Any, placement: Any, written: Any) -> None:
         dtype, height, width = read.memory.dtype, read.height, read.width
         is_whole = read.column_stride == 1 and read.row_stride == width
-        has_groups = is_whole and (dtype.itemsize == 1 or dtype == np.float32) and read.memory.nbytes >= 2 * GROUP
-        items = GROUP // dtype.itemsize if has_groups else 1
-        way = covariance, window is not None
-        if height * width <= WARP_PIXELS:
-            decode, lanes, maps_in_block = all_by_warps[way][items], WARP, THREADS // WARP
-        else:
-            decode, lanes, maps_in_block = all_by_blocks[way][items], THREADS, 1
+        has_type = dtype == np.float32 or dtype.itemsize == 1
+        items = GROUP // dtype.itemsize if is_whole and has_type and read.memory.nbytes >= 2 * GROUP else 1
+        rows = rows_in_part(width)
+        shared = share(read.count * len(read.starts), -(-height * width // items), -(-height // rows), window is None)
         memory = flat_memory("heatmaps", read.memory, array)
         _whole, before = words(read.memory, array)
         rates = tuple(rate(temperature, np.dtype(np.float64 if dtype == np.float64 else np.float32)))
-        reach = 0 if window is None else min(window, height + width)
         xy, score, spread, status = written
-        members = xy, score, xy if spread is None else spread, status
-        blocks = -(-read.count // maps_in_block)
-        for number, layout in enumerate(layouts(read, before, lanes * items)):
-            options = layout, number * read.count, read.count, reach, rates
-            launch(decode, blocks, THREADS, array, memory, *options, *placement, *members)
+        members = *placement, xy, score, xy if spread is None else spread, status
+        in_parts = shared.form == "parts"
+        kept = states(array, read.count * len(read.starts) * shared.parts, MEMBERS) if in_parts else None
+        threads = shared.threads
+        for number, layout in enumerate(layouts(read, before, (threads if in_parts else shared.lanes) * items)):
+            first, blocks = number * read.count, shared.blocks(read.count)
+            if in_parts:
+                parts = layout, first, shared.parts, rows, rates, kept
+                launch(part_decoders[covariance][items], blocks, threads, array, memory, *parts)
+                merged = kept, first, shared.parts, rates
+                launch(part_mergers[covariance], read.count, shared.mergers, array, *merged, *members)
+            else:
+                decode = kernels[shared.form][covariance, window is not None][items]
+                reach = 0 if window is None else min(window, height + width)
+                launch(decode, blocks, threads, array, memory, layout, first, read.count, reach, rates, *members)
 
-    return decoded("heatmaps", heatmaps, axes, grid, out, launch_all, covariance)
+    options = "soft_argmax", temperature, window
+    return decoded("heatmaps", heatmaps, axes, grid, out, launch_all, covariance, options)

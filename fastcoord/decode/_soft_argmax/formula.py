@@ -199,8 +199,8 @@ def merge(a: Any, b: Any, rate: Any) -> Any:
     of_b = select(b[0] == greatest, like(greatest, 1), weight(b[0], greatest, rate))
     one, other = _about(a, a[2], a[3], of_a), _about(b, a[2], a[3], of_b)
     mass = one[0] + other[0]
-    divisor = select(mass == like(mass, 0), like(mass, 1), mass)
-    x, y = a[2] + nearest((one[1] + other[1]) / divisor), a[3] + nearest((one[2] + other[2]) / divisor)
+    share = reciprocal(select(mass == like(mass, 0), like(mass, 1), mass))
+    x, y = a[2] + nearest((one[1] + other[1]) * share), a[3] + nearest((one[2] + other[2]) * share)
     one, other = _about(a, x, y, of_a), _about(b, x, y, of_b)
     return (
         greatest,

@@ -10,33 +10,26 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._arrays import maps, pixel_array
+from fastcoord._decode_cuda import share
 from fastcoord._draw_cuda import stretches
 from fastcoord._exponential import rate
+from fastcoord._lanes import GROUP, block_share, column_and_row, first_element, load_four, moved, warp_share
 from fastcoord._launch import (
-    GROUP,
-    WARP,
-    block_share,
-    column_and_row,
     described,
     device_of,
-    first_element,
     flat_memory,
     launch,
     layouts,
-    load_four,
     made_or_given,
-    moved,
     require_cuda,
     require_int32,
-    warp_share,
     words,
 )
 from fastcoord._placement import NUMBERS, numbers_at
 from fastcoord._placement_cuda import placement
 from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, select
-from fastcoord.decode._soft_argmax import cuda as decoding
-from fastcoord.decode._soft_argmax.cuda import THREADS, finder, part_of, where
+from fastcoord.decode._soft_argmax.cuda import finder, part_of, where
 from fastcoord.decode._soft_argmax.formula import pull
 from fastcoord.grid import numbers_for, require_grid
 
@@ -44,7 +37,7 @@ from fastcoord.grid import numbers_for, require_grid
 def _differentiator(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
     """A kernel with one block a map, or with one warp a map and so several maps a block."""
     find = finder(load, items, has_blocks, has_window)
-    share = block_share if has_blocks else warp_share
+    share_state = block_share if has_blocks else warp_share
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def differentiate(
@@ -70,7 +63,7 @@ def _differentiator(load: Any, items: int, has_blocks: bool, has_window: bool) -
             nil = factor - factor
             corner = first_element(first_read + i, layout)
             greatest, _first, left, top, area, mass, x, y = find(images, corner, layout, lane, lanes, window, rate)
-            mass, x, y = share((mass, x, y))
+            mass, x, y = share_state((mass, x, y))
             has_mean = mass > nil  # no NaN either
             part = reciprocal(select(has_mean, mass, like(mass, 1)))
             at = first_map + i
@@ -125,8 +118,8 @@ def vjp(grad_xy: Any, heatmaps: Any, temperature: float, window: int | None, axe
     into = maps("out", seen_gradient, axes, for_writing=True)
     is_whole = read.column_stride == 1 and read.row_stride == width
     items = 4 if is_whole and seen.dtype == np.float32 and read.memory.nbytes >= 2 * GROUP else 1
-    has_blocks = height * width > decoding.WARP_PIXELS
-    lanes, maps_in_block = (THREADS, 1) if has_blocks else (WARP, THREADS // WARP)
+    shared = share(read.count * len(read.starts), -(-height * width // items), may_part=False)
+    has_blocks, lanes = shared.form == "blocks", shared.lanes
     reach = 0 if window is None else min(window, height + width)
     options = reach, tuple(rate(temperature, dtype)), dtype.type(1 / temperature)
     with device_of(heatmaps):
@@ -139,8 +132,8 @@ def vjp(grad_xy: Any, heatmaps: Any, temperature: float, window: int | None, axe
         for first, end in stretches(into.count, read.count, len(read.starts) * read.count):
             launch(
                 differentiators[has_blocks, window is not None][items],
-                -(-(end - first) // maps_in_block),
-                THREADS,
+                shared.blocks(end - first),
+                shared.threads,
                 heatmaps,
                 memory,
                 read_layouts[first // read.count],

@@ -11,7 +11,8 @@ from numba import cuda
 
 from fastcoord._arrays import canvas, pixel_value, radius
 from fastcoord._draw_cuda import clear, drawn, pixel_of_point, type_of_pixels
-from fastcoord._launch import WARP, column_and_row, first_element, moved
+from fastcoord._lanes import WARP, column_and_row, first_element, moved
+from fastcoord._recorded import recall
 from fastcoord._vector import like
 from fastcoord.encode._box.formula import NOWHERE, span, within
 
@@ -92,8 +93,14 @@ def box(
     xy: Any, shape: Any, size: Any, value: Any, dtype: Any, axes: Any, grid: Any, return_weight: bool, out: Any
 ) -> Any:
     """`encode.box` of CUDA arrays, as `_draw_cuda.drawn` says."""
-    height, width = canvas(shape)
-    pixels = type_of_pixels(dtype)
-    reach = radius("size", size, height, width)
-    pixel = pixel_value("value", value, pixels)
-    return drawn(encoders, xy, shape, pixels, axes, grid, return_weight, out, pixel, reach)
+
+    def call() -> Any:
+        height, width = canvas(shape)
+        pixels = type_of_pixels(dtype)
+        reach = radius("size", size, height, width)
+        pixel = pixel_value("value", value, pixels)
+        return drawn(encoders, xy, shape, pixels, axes, grid, return_weight, out, pixel, reach)
+
+    return recall(
+        ("encode.box", shape, size, type(size), value, type(value), dtype, axes, return_weight), grid, xy, out, call
+    )

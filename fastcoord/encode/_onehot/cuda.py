@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from fastcoord._arrays import pixel_value
 from fastcoord._draw_cuda import clear, drawn, pixel_of_point, type_of_pixels
-from fastcoord._launch import WARP, column_and_row, first_element, moved
+from fastcoord._lanes import WARP, column_and_row, first_element, moved
+from fastcoord._recorded import recall
 from fastcoord._vector import convert
 from fastcoord.encode._onehot.formula import NOWHERE, response
 
@@ -43,7 +45,7 @@ def _encoder(items: int) -> Any:
             placement = numbers, each, has_each
             x, y = pixel_of_point(point, points, points_layout, point_unit, layout, first_map + i, *placement)
             is_here = x != NOWHERE and y != NOWHERE
-            value, zero = convert(response(x, y, x, y), unit), convert(0, unit)
+            value, zero = convert(response(x, y, x, y), unit) * unit, convert(0, unit)
             begin = tile * tile_pixels
             count = min(layout.rows * layout.columns - begin, tile_pixels)
             hot = y * layout.columns + x - begin if is_here else np.int64(NOWHERE)
@@ -73,4 +75,9 @@ encoders = {items: _encoder(items) for items in (1, 2, 4, 8, 16)}
 
 def onehot(xy: Any, shape: Any, dtype: Any, axes: Any, grid: Any, return_weight: bool, out: Any) -> Any:
     """`encode.onehot` of CUDA arrays, as `_draw_cuda.drawn` says."""
-    return drawn(encoders, xy, shape, type_of_pixels(dtype), axes, grid, return_weight, out, 1)
+
+    def call() -> Any:
+        pixels = type_of_pixels(dtype)
+        return drawn(encoders, xy, shape, pixels, axes, grid, return_weight, out, pixel_value("1", 1, pixels))
+
+    return recall(("encode.onehot", shape, dtype, axes, return_weight), grid, xy, out, call)
