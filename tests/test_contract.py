@@ -251,7 +251,11 @@ def test_dtype_that_is_none(encoder, dtype):
 
 
 @pytest.mark.parametrize("operation", GRIDDED, ids=str)
-@pytest.mark.parametrize("grid", ["corners", 2, np.ones(4), fc.grid, fc.grid.strides, [fc.grid.half]], ids=str)
+@pytest.mark.parametrize(
+    "grid",
+    ["corners", 2, np.ones(4), fc.grid, fc.grid.strides, [fc.grid.half]],
+    ids=["name", "number", "array", "module", "maker", "list"],  # the name of a function holds its address
+)
 def test_grid_that_is_none(operation, grid):
     arguments, options = valid(operation, 2)
     with pytest.raises(TypeError, match=said("grid: expected a grid of fastcoord.grid, or None", "got")):
