@@ -27,7 +27,12 @@ from fastcoord.results import Decoded, Status
 
 __all__ = ["GRIDS", "METHODS", "OUTPUTS", "Job", "Report", "grid_named", "run"]
 
-METHODS: dict[str, Callable[..., Decoded]] = {"argmax": decode.argmax, "onehot": decode.onehot}
+METHODS: dict[str, Callable[..., Decoded]] = {
+    "argmax": decode.argmax,
+    "center_of_mass": decode.center_of_mass,
+    "onehot": decode.onehot,
+    "soft_argmax": decode.soft_argmax,
+}
 PIECE = 1 << 25  # bytes of maps that are decoded at once
 
 # What `--grid` may say: a name, and numbers behind a colon where it takes some

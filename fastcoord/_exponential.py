@@ -5,7 +5,7 @@ e^(v/T) = 2^k · 2^r, where k is the whole number nearest to v · log₂e/T, and
 a float has its exponent, they are 2^k. k is at least the exponent of zero, and so far negative powers are exactly 0.
 
 The factor log₂e/T is a number of the type of v: rounding it is to change T by at most half a unit in its last place, as
-a division would change the quotient. To bring what it lost in a second factor cost 6 % of `decode.soft_argmax`.
+a division would change the quotient. To bring what it lost in a second factor takes one more of ten operations.
 """
 
 import functools
@@ -26,7 +26,7 @@ __all__ = ["Rate", "exponential", "rate"]
 _LOG2_E = Fraction("1.44269504088896340735992468100189213742664595415299")
 
 # 2^r: the largest error in units of the last place, 1.8 with all rounding, is least, and 2^0 is 1. With a term more it
-# is 1.0, and each pixel dearer by one operation of ten.
+# would be 1.0, and each pixel dearer by one operation of ten.
 _SINGLE = (
     1.0,
     0.693146824836731,

@@ -33,8 +33,8 @@ class Arrays(NamedTuple):
 CALLS: dict[str, Callable[[Arrays], object]] = {
     "decode.onehot": lambda given: decode.onehot(given.maps),
     "decode.argmax": lambda given: decode.argmax(given.maps),
-    "decode.center_of_mass": lambda given: decode.center_of_mass(given.maps),
     "decode.soft_argmax": lambda given: decode.soft_argmax(given.maps),
+    "decode.center_of_mass": lambda given: decode.center_of_mass(given.maps),
     "encode.onehot": lambda given: [
         encode.onehot(xy, grid=to, **given.canvas) for xy in given.points for to in (None, grid.unit)
     ],

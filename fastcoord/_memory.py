@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.datamodel import default_manager
 
 from fastcoord._compile import inlined
@@ -53,6 +54,27 @@ def _memory(array: Any) -> Any:
     place = types.CPointer(half or array.dtype)
     pointer = default_manager[place].get_value_type()
     return place(array), lambda builder, value: builder.bitcast(builder.extract_value(value, data), pointer)
+
+
+def workspace(vector: Any, count: int) -> Any:
+    """A place for `count` vectors like this one, as long as the compiled function runs that asks for it.
+
+    One that is `inlined` asks for the function that it is compiled into: once, however often a loop comes by.
+    """
+    return np.empty(count * len(vector), vector.dtype)
+
+
+@instruction(workspace)
+def _workspace(vector: Any, count: Any) -> Any:
+    fits = isinstance(vector, Vec) and vector.kind != "mask"
+    require(fits, f"workspace: expected a vector of numbers; got {vector}")
+    size, place = constant("workspace", count), types.CPointer(vector.element)
+
+    def emit(builder: Any, vector_: Any, count: Any) -> Any:
+        lines = cgutils.alloca_once(builder, ir.ArrayType(vector.llvm, size))
+        return builder.bitcast(lines, ELEMENTS[vector.element].as_pointer())
+
+    return place(vector, types.intp), emit
 
 
 @inlined
@@ -328,15 +350,24 @@ def prefetch(place: Any, index: Any) -> None:
     """Hint that element `index` will be read; nothing is read, and it may lie outside the place."""
 
 
-@instruction(prefetch)
-def _prefetch(place: Any, index: Any) -> Any:
-    _place("prefetch", place, index)
+def prefetch_far(place: Any, index: Any) -> None:
+    """As `prefetch`, but not into the first cache, where what is read now may need the room."""
 
-    def emit(builder: Any, place_: Any, index: Any) -> None:
-        read, keep, data = number(0), number(3), number(1)
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
 
-    return types.void(place, types.intp), emit
+def _prefetch_operation(operation: Any, locality: int) -> None:
+    @instruction(operation)
+    def _prefetch(place: Any, index: Any) -> Any:
+        _place(operation.__name__, place, index)
+
+        def emit(builder: Any, place_: Any, index: Any) -> None:
+            read, keep, data = number(0), number(locality), number(1)
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(place_, [index]), read, keep, data)
+
+        return types.void(place, types.intp), emit
+
+
+_prefetch_operation(prefetch, 3)
+_prefetch_operation(prefetch_far, 2)
 
 
 def bytes_past_line(place: Any, index: Any) -> Any:

@@ -394,6 +394,23 @@ def _splat_line(value: Any) -> Any:
     return lambda value: splat(value, lanes)
 
 
+def integer_like(reference: Any, number: int) -> Any:
+    """`number` in each lane of a vector of integers as wide as those of the vector `reference`, and as many.
+
+    They are signed where `reference` holds floats, else of its type.
+    """
+    dtype = reference.dtype
+    return np.full(len(reference), number, f"i{dtype.itemsize}" if dtype.kind == "f" else dtype)
+
+
+@overloaded(integer_like)
+def _integer_like(reference: Any, number: Any) -> Any:
+    lanes, element = reference.lanes, reference.element
+    if reference.kind == "float":
+        element = types.Integer.from_bitwidth(element.bitwidth)
+    return lambda reference, number: splat(element(number), lanes)
+
+
 def lane_numbers(reference: Any) -> Any:
     """0, 1, 2, … in the type of the vector `reference`, which is not a mask."""
     return np.arange(len(reference)).astype(reference.dtype)
@@ -470,6 +487,16 @@ def _trailing_zeros(bits: Any) -> Any:
     return types.int64(types.int64), lambda builder, value: builder.cttz(value, number(1, 1))
 
 
+def bit_count(bits: Any) -> Any:
+    """How many bits of an int64 are set."""
+    return (int(bits) & (1 << 64) - 1).bit_count()
+
+
+@instruction(bit_count)
+def _bit_count(bits: Any) -> Any:
+    return types.int64(types.int64), lambda builder, value: builder.ctpop(value)
+
+
 def first_lane(vectors: Any) -> Any:
     """The scalar in lane 0 of each vector of a tuple."""
     return tuple(vector[0] for vector in vectors)
@@ -521,6 +548,50 @@ def _rotated(vectors: Any, by: Any) -> Any:
         return turned
 
     return vectors(vectors, by), emit
+
+
+def greatest_lane(vector: Any) -> Any:
+    """The greatest of the lanes, none of which is NaN; of 0.0 and −0.0 either."""
+    return vector.max()
+
+
+def least_lane(vector: Any) -> Any:
+    """The least of the lanes, none of which is NaN; of 0.0 and −0.0 either."""
+    return vector.min()
+
+
+def _lane_of_all(operation: Any, sign: str, of_integers: str) -> None:
+    name = operation.__name__
+
+    @instruction(operation)
+    def _reduce(vector: Any) -> Any:
+        fits = isinstance(vector, Vec) and vector.kind != "mask" and vector.lanes & (vector.lanes - 1) == 0
+        require(fits, f"{name}: expected a vector of 2, 4, 8, … numbers; got {vector}")
+        kind = "u" if vector.kind == "unsigned" else "s"
+
+        def emit(builder: Any, value: Any) -> Any:
+            if vector.kind != "float":
+                whole = f"llvm.vector.reduce.{kind}{of_integers}.{suffix(vector)}"
+                return call(builder, whole, ELEMENTS[vector.element], value)
+            lanes = vector.lanes
+            while lanes > 1:  # of halves, since whole vectors are turned by slow instructions
+                lanes //= 2
+                low, high = (
+                    builder.shuffle_vector(
+                        value,
+                        ir.Constant(value.type, ir.Undefined),
+                        ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(first, first + lanes))),
+                    )
+                    for first in (0, lanes)
+                )
+                value = builder.select(builder.fcmp_ordered(sign, low, high), low, high)
+            return builder.extract_element(value, number(0))
+
+        return vector.element(vector), emit
+
+
+_lane_of_all(greatest_lane, ">", "max")
+_lane_of_all(least_lane, "<", "min")
 
 
 def lane_sums(vectors: Any) -> Any:

@@ -216,7 +216,7 @@ def _compile(types: Sequence[str], everything: bool) -> int:
     start = time.perf_counter()
     for done in fill(TYPES if everything else dict.fromkeys(types), everything):
         what = f"{done.compiled} compiled" if done.compiled else "in the cache already"
-        print(f"{done.operation:<16}{done.dtype:<9}{done.layout:<14}{done.seconds:7.2f} s  {what}", flush=True)
+        print(f"{done.operation:<23}{done.dtype:<10}{done.layout:<15}{done.seconds:7.2f} s  {what}", flush=True)
         compiled, stored, read = compiled + done.compiled, stored + done.stored, read + done.read
     print(f"{compiled} kernels compiled, {stored} stored, {read} read, in {time.perf_counter() - start:.1f} s")
     print(f"cache folder: {folder}")

@@ -355,7 +355,18 @@ def masses() -> Iterator[Case]:
         options["clip_negative"] = any(word in case.name for word in _SIGNED) and not is_whole
         yield replace(case, options={**case.options, **options})
     for dtype in ("float32", "float64", "float16", "uint8", "int16"):
-        for height, width in ((1, 1), (3, 1), (5, 7), (4, 15), (8, 16), (9, 33), (64, 48), (70, 100), (96, 72)):
+        for height, width in (
+            (1, 1),
+            (3, 1),
+            (5, 7),
+            (4, 15),
+            (8, 16),
+            (8, 31),
+            (9, 33),
+            (64, 48),
+            (70, 100),
+            (96, 72),
+        ):
             name = f"mass of blobs in {height}x{width} {dtype}"
             make = lambda height=height, width=width, dtype=dtype: (blobs(4, height, width, dtype),)  # noqa: E731
             yield Case(name, make, {"covariance": True}, 4 * height * width <= _SMALL, dtype == "float16")

@@ -100,6 +100,32 @@ def test_every_position_and_every_second_maximum(dtype, shape):
         np.fill_diagonal(flat, 3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "float16"])
+@pytest.mark.parametrize("shape", [(9, 13), (5, 3), (1, 300)])
+def test_every_position_of_maps_side_by_side(dtype, shape):
+    """As above; and NaN in a map tells nothing of its neighbours."""
+    pixels = shape[0] * shape[1]
+    maps = np.zeros((*shape, pixels), dtype)
+    flat = maps.reshape(pixels, pixels)  # the last axis counts maps
+    for padded in (maps, np.concatenate([maps, maps], -1)[..., :pixels], maps[:, ::-1].copy()[:, ::-1]):
+        np.fill_diagonal(flat, 3)
+        for other in (0, 7, pixels - 1):
+            flat[other] = 3
+            padded[...] = maps
+            decoded = fc.decode.argmax(padded, axes=(0, 1))
+            positions = np.minimum(np.arange(pixels), other)
+            np.testing.assert_array_equal(decoded.xy[:, 1] * shape[1] + decoded.xy[:, 0], positions, err_msg=str(other))
+            np.testing.assert_array_equal(decoded.status, np.where(np.arange(pixels) == other, 0, TIE))
+            flat[other] = 0
+            np.fill_diagonal(flat, 3)
+    if dtype != "uint8":
+        flat[3, 1::2] = _n
+        decoded = fc.decode.argmax(maps, axes=(0, 1), nan="ignore")
+        spoilt = fc.decode.argmax(maps, axes=(0, 1))
+        assert (decoded.status[np.arange(pixels) != 3] == 0).all()
+        np.testing.assert_array_equal(spoilt.status, np.where(np.arange(pixels) % 2, NAN, 0))
+
+
 @small
 @pytest.mark.parametrize("name", HALVES)
 def test_keys_of_16_bit_floats_are_in_their_order(name):
@@ -135,6 +161,37 @@ def test_pieces_give_the_same_answer(monkeypatch, dtype):
             for one, other in zip(fc.decode.argmax(heatmaps), whole, strict=True):
                 np.testing.assert_array_equal(one, other)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "float16"])
+def test_pieces_of_maps_side_by_side_give_the_same_answer(monkeypatch, dtype):
+    maps = dense((19, 30, 41), dtype)
+    beside = np.ascontiguousarray(np.moveaxis(maps, 0, -1))
+    expected = fc.decode.argmax(maps)
+    for heatmaps in (beside, np.concatenate([beside, beside], 1)[:, :41]):
+        for piece in (1 << 18, 1000, 37):
+            monkeypatch.setattr(cpu, "PIECE", piece)
+            for one, other in zip(fc.decode.argmax(heatmaps, axes=(0, 1)), expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+@small
+@pytest.mark.parametrize("name", HALVES)
+def test_extremes_of_bits_tell_the_greatest_key_and_nan(name):
+    random = np.random.default_rng(4)
+    bits = random.integers(-(1 << 15), 1 << 15, (40000, 3), np.int16)
+    bits[::2] |= np.int16(-(1 << 15))  # all negative
+    bits[1::4, 1:] &= np.int16(0x7FFF)
+    infinity = np.int16(formula.INFINITY_BITS[name])
+    keys, is_nan = formula.key(bits, infinity)
+    start = np.full(len(bits), formula.negative(infinity))
+    extremes = start.view(np.int16), start, start
+    for pixel in bits.T:
+        extremes = formula.absorb_bits(extremes, pixel)
+    greatest = formula.greatest_key(*extremes[:2])
+    spoilt = formula.is_nan_among(greatest, extremes[2], infinity)
+    np.testing.assert_array_equal(spoilt, is_nan.any(1))
+    np.testing.assert_array_equal(greatest[~spoilt], keys[~spoilt].max(1))
 
 
 @small

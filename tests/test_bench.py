@@ -201,6 +201,21 @@ def test_a_benchmark_of_refinements(refine, small_shapes):
     assert len(benchmark.extra_info["peers"]) == 1
 
 
+def test_accuracy_is_measured_and_judged(monkeypatch):
+    from bench.accuracy import __main__ as accuracy
+
+    monkeypatch.setattr(accuracy, "SIGMAS", (2.0,))
+    monkeypatch.setattr(accuracy, "NOISES", (0.0, 0.05))
+    rows = list(accuracy.measured(20))  # few pixels, for the kernels of one thread
+    assert len(accuracy.table(rows).splitlines()) == 2 + len(accuracy.METHODS)
+    errors = {(row["method"], row["noise"]): row["rms"] for row in rows}
+    assert errors["gaussian", 0] < 1e-3 < errors["quarter", 0] < errors["argmax", 0]
+    assert 0.5 < errors["gaussian", 0.05] / accuracy.bound(0.05) < 1.5
+    assert not accuracy.missed([{"method": "gaussian", "sigma": 1, "noise": 0.01, "rms": 0.0081, "of_bound": 1.02}])
+    for bad in ({"rms": 0.0081, "of_bound": 1.06}, {"rms": 0.0011, "of_bound": None}):
+        assert len(accuracy.missed([{"method": "gaussian", "sigma": 1, "noise": 0, **bad}])) == 1
+
+
 @pytest.mark.parametrize("workload", [ENCODE[0], ENCODE[3], Workload("D1", content=NHWC)], ids=str)
 def test_a_benchmark_of_squares(workload, small_shapes):
     from bench import bench_box

@@ -129,7 +129,7 @@ def test_ragged_lists(operation):
 @pytest.mark.parametrize("batch", [(), (3,), (2, 2)], ids=repr)
 def test_lists_are_arrays(operation, batch):
     (first,), options = valid(operation, *batch)
-    wanted = operation.function(first, **options)
+    wanted = operation.function(np.asarray(first.tolist()), **options)
     for nested in (first.tolist(), tuple(first.tolist())):
         for one, other in zip(
             members(operation.function(nested, **options)).values(), members(wanted).values(), strict=True
@@ -251,7 +251,11 @@ def test_dtype_that_is_none(encoder, dtype):
 
 
 @pytest.mark.parametrize("operation", GRIDDED, ids=str)
-@pytest.mark.parametrize("grid", ["corners", 2, np.ones(4), fc.grid, fc.grid.strides, [fc.grid.half]], ids=str)
+@pytest.mark.parametrize(
+    "grid",
+    ["corners", 2, np.ones(4), fc.grid, fc.grid.strides, [fc.grid.half]],
+    ids=["name", "number", "array", "module", "maker", "list"],  # the name of a function holds its address
+)
 def test_grid_that_is_none(operation, grid):
     arguments, options = valid(operation, 2)
     with pytest.raises(TypeError, match=said("grid: expected a grid of fastcoord.grid, or None", "got")):

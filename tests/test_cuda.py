@@ -17,6 +17,7 @@ from fastcoord.decode._center_of_mass import cuda as mass
 from fastcoord.decode._center_of_mass import gradient_cuda as slopes
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.decode._soft_argmax import cuda as soft
+from fastcoord.decode._soft_argmax import gradient_cuda as soft_vjp
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.network import cuda as network
@@ -439,6 +440,12 @@ def soft_types(dtype):
     return types.void(types.CPointer(from_dtype(np.dtype(dtype))), LAYOUT, *counts, *options, out, out, out, WORDS)
 
 
+def soft_vjp_types():
+    counts, number = [types.int64] * 4, types.float32
+    options = types.UniTuple(number, 2), number, *placement_types(FLOATS)
+    return types.void(FLOATS, LAYOUT, types.int64, LAYOUT, *counts, *options, FLOATS, FLOATS)
+
+
 def encoder_types(dtype, points, *numbers):
     """The types of an encoder's kernel, whose last arguments are `numbers`."""
     pixel, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
@@ -492,7 +499,7 @@ KERNELS = [
         for scope, kernels in mass.kernels.items()
         if scope != "parts"
         for title, dtype, items, numbers, wide in (
-            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 4}),
+            ("float32", "float32", 4, ("float32", "float32"), {"LDG.E.128": 2}),
             ("uint8", "uint8", 16, ("float32", "int32"), {"LDG.E.128": 1}),
             ("float32 strided", "float32", 1, ("float32", "float32"), {}),
             ("int64", "int64", 1, ("float64", "int64"), {}),
@@ -513,6 +520,10 @@ KERNELS = [
             ("uint8", "uint8", 16, (False, False), {"LDG.E.128": 5}),
             ("float64", "float64", 1, (False, False), {}),
         )
+    ),
+    *(
+        (f"soft_argmax_vjp, {scope}", soft_vjp.differentiators[blocks, False][4], soft_vjp_types(), wide, False)
+        for scope, blocks, wide in (("warps", False, {"LDG.E.128": 8}), ("blocks", True, {"LDG.E.128": 8}))
     ),
     *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")

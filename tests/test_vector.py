@@ -38,18 +38,23 @@ from fastcoord._memory import (
     store_first,
     store_streaming,
     stream_fence,
+    workspace,
 )
 from fastcoord._vector import (
     CACHE_LINE,
     any_lane,
+    bit_count,
     convert,
     first_lane,
     fma,
+    greatest_lane,
+    integer_like,
     lane_bits,
     lane_merge,
     lane_numbers,
     lane_of,
     lane_sums,
+    least_lane,
     like,
     log,
     maximum,
@@ -274,6 +279,40 @@ def test_convert(dtype):
             assert_same(outs[target][0], expected[target], any_nan=True)
         for target in ("f4", "i1", "i8"):
             assert_same(outs[target][1], mask.astype(target))
+
+
+def summaries_of(lanes):
+    def summaries(a, out, counts):
+        place, written = memory(a), memory(out)
+        kept = workspace(load(place, 0, lanes), 2)
+        for at in range(0, a.size, lanes):
+            vector = load(place, at, lanes)
+            store(kept, lanes * (at // lanes % 2), vector)
+            vector = load(kept, lanes * (at // lanes % 2), lanes)
+            one = select(vector == vector, like(vector, 1), like(vector, 0))
+            small = integer_like(vector, 3) == integer_like(one, 3)
+            i = at // lanes
+            written[2 * i], written[2 * i + 1] = greatest_lane(vector), least_lane(vector)
+            counts[i] = bit_count(lane_bits(vector > like(vector, 0))) + 100 * bit_count(lane_bits(small))
+
+    return summaries
+
+
+def check_summaries(dtype, lanes):
+    a = specials(dtype)[0]
+    a[np.isnan(a)] = 2
+    rows = a.reshape(-1, lanes)
+    for run in variants(summaries_of(lanes)):
+        out, counts = np.zeros((len(rows), 2), dtype), np.zeros(len(rows), np.int64)
+        run(a, out.reshape(-1), counts)
+        np.testing.assert_array_equal(out, np.stack([rows.max(1), rows.min(1)], 1))
+        np.testing.assert_array_equal(counts, (rows > 0).sum(1) + 100 * lanes)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(("dtype", "lanes"), LANES)
+def test_summaries_of_lanes(dtype, lanes):
+    check_summaries(dtype, lanes)
 
 
 def fma_of(lanes):
@@ -795,6 +834,8 @@ def check_all():
     check_bits("u1", 64)
     check_moves("u1", 64)
     check_moves("f4", 16)
+    check_summaries("u1", 64)
+    check_summaries("f4", 16)
     check_masks()
     check_merges()
     check_edges()

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._vector import like, maximum, select
+from fastcoord._vector import like, maximum, minimum, reinterpret, select
 from fastcoord.results import Status
 
 NOWHERE = (1 << 31) - 1  # on a GPU, whose maps have fewer pixels; on the CPU `FAR`
 FAR = (1 << 62) - 1
 INFINITY_BITS = {"float16": 0x7C00, "bfloat16": 0x7F80}
 LOWEST_KEY = -(1 << 15)  # below that of −∞
+SIGN = 1 << 15
 NO_NUMBER = np.nan
 EMPTY, NAN, TIE = (int(s) for s in (Status.EMPTY, Status.NAN, Status.TIE))
 
@@ -39,24 +40,60 @@ def key(bits: Any, infinity: Any) -> Any:
     """
     size = bits & like(bits, 0x7FFF)
     sign = bits >> like(bits, 15)  # 0 or −1: minus is to flip all bits and to subtract −1
-    is_nan = size > infinity
+    is_nan = size > like(bits, infinity)
     return select(is_nan, like(bits, LOWEST_KEY), (size ^ sign) - sign), is_nan
 
 
 @inlined
-def absorb(state: Any, value: Any, number: Any) -> Any:
-    """The state (without NaN) after a value that stands behind those before, and is not NaN.
+def absorb(state: Any, value: Any, mark: Any) -> Any:
+    """The state (largest value, mark) after a value that stands behind those before, and is not NaN.
 
-    It begins with the lowest value of the type, which is not told from a pixel: as long as that is the largest, the
-    rest of the state means nothing.
+    A mark is twice a number, and one more if the largest value came again. It begins with the lowest value of the type,
+    which is not told from a pixel: as long as that is the largest, the mark means nothing.
     """
-    largest, first, several = state
-    is_greater, is_equal = value > largest, value == largest
-    return (
-        select(is_greater, value, largest),
-        select(is_greater, number, first),
-        select(is_greater, like(several, 0), select(is_equal, like(several, 1), several)),
-    )
+    largest, first = state
+    again = select(value == largest, first | like(first, 1), first)
+    return maximum(value, largest), select(value > largest, mark, again)
+
+
+@inlined
+def absorb_bits(extremes: Any, bits: Any) -> Any:
+    """The greatest of the `bits` of floats as signed integers, their least and the greatest of all as unsigned ones.
+
+    That is enough for `greatest_key` and `is_nan_among`, and half the work of a `key` for each pixel.
+    """
+    high, low, top = extremes
+    unsigned = reinterpret(bits, np.uint16(0))
+    return maximum(bits, high), minimum(unsigned, low), maximum(unsigned, top)
+
+
+@inlined
+def greatest_key(high: Any, low: Any) -> Any:
+    """The greatest key of floats, none of them NaN, that have these extremes.
+
+    The largest is the one with the greatest bits, or where all are negative the one with the least.
+    """
+    return select(high < like(high, 0), like(high, LOWEST_KEY) - reinterpret(low, np.int16(0)), high)
+
+
+@inlined
+def is_nan_among(greatest: Any, top: Any, infinity: Any) -> Any:
+    """Whether a float is NaN, of those that have the unsigned extreme `top` and this `greatest_key`."""
+    return (greatest > like(greatest, infinity)) | (top > like(top, negative(infinity)))
+
+
+@inlined
+def is_key(bits: Any, wanted: Any) -> Any:
+    """Where the float with these `bits` has the key `wanted`, a scalar that is not LOWEST_KEY."""
+    one: Any = wanted if wanted >= 0 else np.int16(LOWEST_KEY - wanted)
+    other: Any = np.int16(LOWEST_KEY) if wanted == 0 else one  # both zeros
+    return (bits == like(bits, one)) | (bits == like(bits, other))
+
+
+@inlined
+def negative(bits: Any) -> Any:
+    """The bits of minus the positive float that has these, as an unsigned integer."""
+    return np.uint16(bits) | np.uint16(SIGN)
 
 
 @inlined

@@ -245,7 +245,7 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
         for column in range(left, left + 2 * reach + 1, LANES):
             a = b = c = d = e = splat(UNIT - UNIT, LANES)
             at, count = first + column * column_stride, right - column
-            # Each tap is used five times, for rows from `line` on: 40 ns less than five taps for each row
+            # Each tap is used five times, for rows from `line` on
             line = y - radius - stencil
             p = line_of(place, at, row_stride, column_stride, count, line, height)
             q = line_of(place, at, row_stride, column_stride, count, line + 1, height)

@@ -40,7 +40,7 @@ def center_of_mass(
         score = a.sum();  x = (a * X).sum() / score;  y = (a * Y).sum() / score
         covariance = [[xx, xy], [xy, yy]], where xy = (a * (X - x) * (Y - y)).sum() / score, and xx and yy likewise
 
-    in one read of the heatmaps (two where there is a window, and for the covariance of float64).
+    in one read of the heatmaps; two for a window, the covariance of float64, and on a GPU any covariance.
 
     Parameters
     ----------

@@ -11,8 +11,27 @@ import numpy as np
 
 from fastcoord._compile import inlined, outlined
 from fastcoord._memory import load_first, prefetch
-from fastcoord._vector import CACHE_LINE, convert, lane_merge, lane_numbers, like, maximum, out_of_line, select, splat
-from fastcoord.decode._center_of_mass.formula import absorb_line, merge, mirrored, nothing, of_prefixes, turned
+from fastcoord._vector import (
+    CACHE_LINE,
+    convert,
+    lane_merge,
+    lane_numbers,
+    like,
+    maximum,
+    out_of_line,
+    rotated,
+    select,
+    splat,
+)
+from fastcoord.decode._center_of_mass.formula import (
+    absorb_line,
+    absorb_squares,
+    merge,
+    mirrored,
+    nothing,
+    of_prefixes,
+    turned,
+)
 
 EIGHT = 8  # rows whose sums fit into 16 bits
 WIDE, NARROW = 32, 16  # columns of a strip, and of the last one if it has no more
@@ -85,7 +104,11 @@ def _absorber(strip: Any, lanes: int) -> Any:
         out_of_line()
         line = strip(place, at, row_stride, rows, count, ahead, is_clipped, x)
         zero = splat(x - x, lanes)
-        moments = absorb_line(nothing(zero), line, splat(-y, lanes), lane_numbers(zero) + splat(x, lanes))
+        across = lane_numbers(zero) + splat(x, lanes)
+        moments = absorb_line(nothing(zero), line[0], line[1], splat(-y, lanes), across)
+        moments = absorb_squares(moments, line[2])
+        if lanes == WIDE:  # lanes are merged as those of vectors of 16
+            moments = merge(moments, rotated(moments, NARROW))
         return _merge_lanes(moments)
 
     return absorb_strip

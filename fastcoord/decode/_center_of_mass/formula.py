@@ -60,45 +60,11 @@ def absorb(line: Any, value: Any, distance: Any) -> Any:
 
 
 @inlined
-def eight(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-    """The sums of a line of eight pixels about its middle, from which they are −7, −5, …, 7 half pixels away."""
-    three, five, seven = like(a, 3), like(a, 5), like(a, 7)
-    s, t, u, v = d + e, c + f, b + g, a + h
-    return (
-        (s + t) + (u + v),
-        fma(h - a, seven, fma(g - b, five, fma(f - c, three, e - d))),
-        fma(v, seven * seven, fma(u, five * five, fma(t, three * three, s))),
-    )
-
-
-@inlined
-def absorb_column(band: Any, line: Any, x: Any) -> Any:
-    """The sums (Σp, Σp·x, Σp·x², Σp·a, Σp·a·x, Σp·a²) of a band after a column whose sums, of a, these are."""
-    mass, first, second = line
-    weighted = mass * x
-    return (
-        band[0] + mass,
-        band[1] + weighted,
-        fma(weighted, x, band[2]),
-        band[3] + first,
-        fma(first, x, band[4]),
-        band[5] + second,
-    )
-
-
-@inlined
-def absorb_band(moments: Any, band: Any, y: Any) -> Any:
-    """The moments after a band, from whose origin a counts, and which is y from the centre."""
-    mass, first_x, xx, first, mixed, second = band
-    moved = fma(mass, y, first)
-    return (
-        moments[0] + mass,
-        moments[1] + first_x,
-        moments[2] + moved,
-        moments[3] + xx,
-        moments[4] + fma(first_x, y, mixed),
-        moments[5] + fma(y, first + moved, second),
-    )
+def four(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The sums of a line of four pixels about its middle, from which they are −3, −1, 1 and 3 half pixels away."""
+    outer, inner = a + d, b + c
+    three = like(a, 3)
+    return outer + inner, fma(d - a, three, c - b), fma(outer, three * three, inner)
 
 
 @inlined
@@ -139,26 +105,31 @@ def mirrored(moments: Any) -> Any:
 
 @inlined
 def from_halves(moments: Any) -> Any:
-    """The moments in pixels, if y is in half pixels."""
+    """The moments in pixels, if the distances a are in half pixels."""
     half = like(moments[0], 0.5)
-    mass, first_x, first_y, xx, xy, yy = moments
-    return mass, first_x, half * first_y, xx, half * xy, half * half * yy
+    mass, first, across, second, mixed, second_across = moments
+    return mass, half * first, across, half * half * second, half * mixed, second_across
 
 
 @inlined
-def absorb_line(moments: Any, line: Any, along: Any, across: Any) -> Any:
-    """The moments after a line whose sums these are, and whose origin is `along` and `across` from the centre."""
-    mass, first, second = line
+def absorb_line(moments: Any, mass: Any, first: Any, along: Any, across: Any) -> Any:
+    """The moments after a line (Σp, Σp·a) whose origin is `along` and `across` from the centre, but for its Σp·a²."""
     moved = fma(mass, along, first)
     weighted = mass * across
     return (
         moments[0] + mass,
         moments[1] + moved,
         moments[2] + weighted,
-        moments[3] + fma(along, first + moved, second),
+        fma(along, first + moved, moments[3]),
         fma(moved, across, moments[4]),
         fma(weighted, across, moments[5]),
     )
+
+
+@inlined
+def absorb_squares(moments: Any, squares: Any) -> Any:
+    """The moments after the Σp·a² of some lines about their origins."""
+    return moments[0], moments[1], moments[2], moments[3] + squares, moments[4], moments[5]
 
 
 @inlined

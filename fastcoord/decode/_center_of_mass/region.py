@@ -8,8 +8,6 @@ from fastcoord._vector import (
     CACHE_LINE,
     any_lane,
     convert,
-    first_lane,
-    fma,
     lane_bits,
     lane_merge,
     lane_numbers,
@@ -22,27 +20,22 @@ from fastcoord._vector import (
     trailing_zeros,
 )
 from fastcoord.decode._center_of_mass.formula import (
-    about,
     absorb,
-    absorb_band,
-    absorb_column,
     absorb_line,
+    absorb_squares,
     counted,
-    eight,
+    four,
     from_halves,
-    is_far,
-    mean,
     merge,
-    nearest,
     nothing,
+    turned,
 )
 
 LANES = 16
-TALL = 8  # rows that are added up in the type of the pixels
-TILE = 1 << 15  # pixels that are read twice: the second time from a cache
-SAMPLED = 2  # the first of two rows of TALL by which the centre of mass is guessed
+TALL = 4  # rows that are added up in the type of the pixels
 BAND = 32  # rows, and
 SPAN = 1024  # columns, that are added up before their sums are: less is lost to rounding
+AHEAD = 4096  # bytes between a line that is read and one that is prefetched
 
 _merge_lanes = lane_merge(merge)
 
@@ -95,7 +88,7 @@ def _by_rows(is_adjacent: bool) -> Any:
                         values = read(place, at + whole * stride, stride, last - whole, center_x)
                         is_there = lane_numbers(zero) < splat(convert(last - whole, center_x), LANES)
                         line = absorb(line, select(is_there, counted(values, lowest, replacement), zero), x)
-                    band = absorb_line(band, line, zero, y)
+                    band = absorb_squares(absorb_line(band, line[0], line[1], zero, y), line[2])
             moments = merge(moments, band)
         return _merge_lanes(moments)
 
@@ -116,87 +109,12 @@ def _by_columns(is_clipped: bool) -> Any:
     @inlined
     def columns(place: Any, at: int, row_stride: int, count: int) -> Any:
         """The sums of LANES columns of TALL rows about their middle; of lanes from `count` on they are any numbers."""
-        return eight(
+        return four(
             read(place, at, count),
             read(place, at + row_stride, count),
             read(place, at + 2 * row_stride, count),
             read(place, at + 3 * row_stride, count),
-            read(place, at + 4 * row_stride, count),
-            read(place, at + 5 * row_stride, count),
-            read(place, at + 6 * row_stride, count),
-            read(place, at + 7 * row_stride, count),
         )
-
-    @outlined
-    def guess(
-        place: Any, start: int, row_stride: int, top: int, bottom: int, left: int, right: int, zero: Any, unit: Any
-    ) -> Any:
-        """The column and the row of a pixel near the centre of mass, by two of TALL rows."""
-        out_of_line()
-        step, down = like(zero, LANES), like(zero, TALL)
-        mass, first_x, first_y, y = zero, zero, zero, zero
-        whole = right - (right - left) % LANES
-        for row in range(top, bottom, TALL):
-            at = start + (row + SAMPLED) * row_stride
-            other = at + TALL // 2 * row_stride
-            x, band = lane_numbers(zero), zero
-            for column in range(left, whole, LANES):
-                some = read(place, at + column, LANES) + read(place, other + column, LANES)
-                band, first_x = band + some, fma(some, x, first_x)
-                x = x + step
-            if whole < right:
-                some = read(place, at + whole, right - whole) + read(place, other + whole, right - whole)
-                some = select(lane_numbers(zero) < splat(convert(right - whole, unit), LANES), some, zero)
-                band, first_x = band + some, fma(some, x, first_x)
-            mass, first_y = mass + band, fma(band, y, first_y)
-            y = y + down
-        nil = unit - unit
-        x, y = mean(_merge_lanes((mass, first_x, first_y, zero, zero, zero)), nil, convert(TALL // 2, unit))
-        return left + nearest(x, right - left, left), top + nearest(y, bottom - top, top)
-
-    @outlined
-    def tile(
-        place: Any,
-        start: int,
-        row_stride: int,
-        top: int,
-        bottom: int,
-        left: int,
-        right: int,
-        center_x: int,
-        center_y: int,
-        zero: Any,
-        unit: Any,
-    ) -> Any:
-        """The moments about a pixel."""
-        out_of_line()
-        lines, size = octets(place), item_bytes(place)
-        step, down = like(zero, LANES), like(zero, 2 * TALL)
-        moments = nothing(zero)
-        whole = right - (right - left) % LANES
-        x_of_left = lane_numbers(zero) + splat(convert(left - center_x, unit), LANES)
-        y = splat(convert(2 * (top - center_y) + TALL - 1, unit), LANES)
-        ahead = (start + bottom * row_stride + left) * size  # the next tile, if it follows in memory
-        for row in range(top, bottom, TALL):
-            at = start + row * row_stride
-            x, band = x_of_left, nothing(zero)
-            for column in range(left, whole, LANES):
-                for k in range(0, TALL * LANES * size, CACHE_LINE):
-                    prefetch(lines, ahead + k)
-                ahead += TALL * LANES * size
-                band = absorb_column(band, columns(place, at + column, row_stride, LANES), x)
-                x = x + step
-            if whole < right:
-                for k in range(0, TALL * LANES * size, CACHE_LINE):
-                    prefetch(lines, ahead + k)
-                ahead += TALL * (right - whole) * size
-                mass, first, second = columns(place, at + whole, row_stride, right - whole)
-                is_there = lane_numbers(zero) < splat(convert(right - whole, unit), LANES)
-                line = select(is_there, mass, zero), select(is_there, first, zero), select(is_there, second, zero)
-                band = absorb_column(band, line, x)
-            moments = absorb_band(moments, band, y)
-            y = y + down
-        return from_halves(_merge_lanes(moments))
 
     @outlined
     def by_columns(
@@ -212,26 +130,38 @@ def _by_columns(is_clipped: bool) -> Any:
     ) -> Any:
         """The moments of a multiple of TALL rows."""
         out_of_line()
-        zero = like(load_first(place, start, 0, LANES), 0)
-        unit = first_lane((zero,))[0]
-        moments = nothing(center_x - center_x)
-        tall = TILE // (right - left) // TALL * TALL
-        tall = TALL if tall < TALL else tall
-        for row in range(top, bottom, tall):
-            below = row + tall if bottom - row > tall else bottom
-            x, y = guess(place, start, row_stride, row, below, left, right, zero, unit)
-            found = tile(place, start, row_stride, row, below, left, right, x, y, zero, unit)
-            if is_far(found):
-                x, y = mean(found, convert(x, unit), convert(y, unit))
-                x, y = left + nearest(x - convert(left, unit), right - left, left), nearest(y, below, top)
-                found = tile(place, start, row_stride, row, below, left, right, x, y, zero, unit)
-            a, b, c, d, e, f = found
-            wide = (
-                *(convert(a, center_x), convert(b, center_x), convert(c, center_x)),
-                *(convert(d, center_x), convert(e, center_x), convert(f, center_x)),
-            )
-            moments = merge(moments, about(wide, convert(x, center_x) - center_x, convert(y, center_y) - center_y))
-        return moments
+        lines, size = octets(place), item_bytes(place)
+        zero = splat(center_x - center_x, LANES)
+        step = like(zero, LANES)
+        moments = nothing(zero)
+        whole = right - (right - left) % LANES
+        for row in range(top, bottom, TALL):
+            at = start + row * row_stride
+            ahead = (at + left) * size + AHEAD  # nothing is lost if rows stand apart, and the next are not this far
+            y = convert(2 * row + TALL - 1, center_y) - (center_y + center_y)
+            y = splat(y, LANES)
+            x = lane_numbers(zero) + splat(convert(left, center_x) - center_x, LANES)
+            squares = like(load_first(place, start, 0, LANES), 0)
+            for column in range(left, whole, LANES):
+                for k in range(0, TALL * LANES * size, CACHE_LINE):
+                    prefetch(lines, ahead + k)
+                ahead += TALL * LANES * size
+                mass, first, second = columns(place, at + column, row_stride, LANES)
+                moments = absorb_line(moments, convert(mass, center_x), convert(first, center_x), y, x)
+                squares = squares + second  # as they are about a middle so near, float32 is good enough for them
+                x = x + step
+            squares = convert(squares, center_x)
+            if whole < right:
+                for k in range(0, TALL * LANES * size, CACHE_LINE):
+                    prefetch(lines, ahead + k)
+                mass, first, second = columns(place, at + whole, row_stride, right - whole)
+                is_there = lane_numbers(zero) < splat(convert(right - whole, center_x), LANES)
+                mass = select(is_there, convert(mass, center_x), zero)
+                first = select(is_there, convert(first, center_x), zero)
+                moments = absorb_line(moments, mass, first, y, x)
+                squares = squares + select(is_there, convert(second, center_x), zero)
+            moments = absorb_squares(moments, squares)
+        return turned(from_halves(_merge_lanes(moments)))
 
     return by_columns
 

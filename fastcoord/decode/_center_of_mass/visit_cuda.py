@@ -12,6 +12,7 @@ from fastcoord.decode._center_of_mass.formula import (
     absorb,
     absorb_line,
     absorb_pixel,
+    absorb_squares,
     counted,
     larger,
     merge_keeping,
@@ -81,8 +82,9 @@ def by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> A
         if is_line:
             center_x, center_y, times, _least, _of_nan = about
             zero = like(times, 0)
-            line = line_of_group((zero, zero, zero), values, zero)
-            return absorb_line(moments, line, convert(column - center_x, times), convert(row - center_y, times))
+            mass, first, squares = line_of_group((zero, zero, zero), values, zero)
+            along, across = convert(column - center_x, times), convert(row - center_y, times)
+            return absorb_squares(absorb_line(moments, mass, first, along, across), squares)
         moments, _column, _row = absorb_group(moments, values, column, row, layout, about)
         return moments
 

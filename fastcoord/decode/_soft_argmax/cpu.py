@@ -13,7 +13,7 @@ from numba import prange
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._exponential import Rate
-from fastcoord._memory import memory
+from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step
 from fastcoord._vector import out_of_line
 from fastcoord.decode._soft_argmax.formula import STATE, merge
@@ -23,6 +23,7 @@ from fastcoord.decode._soft_argmax.window import FOUND, windowed
 GROUP = 8  # maps that one call decodes
 CALLS = 64  # calls where each has a buffer
 PIECE = 1 << 16  # pixels in a piece
+AHEAD = 16384  # bytes between a line of the next map that is read and one that is prefetched
 
 
 @inlined
@@ -93,6 +94,7 @@ def decoder(is_direct: bool, wants: int) -> tuple[Any, Kernel]:
         """Write the answers for some maps, or if they have several pieces the states of some pieces."""
         out_of_line()  # compiled once for the serial and the parallel kernel
         unit = rate[0]
+        of_next = unit
         is_whole = tall == height and wide == width
         across = (width + wide - 1) // wide
         pieces = (height + tall - 1) // tall * across
@@ -101,18 +103,29 @@ def decoder(is_direct: bool, wants: int) -> tuple[Any, Kernel]:
             if not is_whole:
                 i = task // pieces
                 top, left = (task - i * pieces) // across * tall, (task - i * pieces) % across * wide
-            outer = 0 if i < inner_count else i // inner_count
-            at = start + outer * outer_stride + (i - outer * inner_count) * inner_stride
+            at = first_element(i, start, outer_stride, inner_count, inner_stride)
             at += top * row_stride + left * column_stride
             rows = tall if height - top > tall else height - top
             columns = wide if width - left > wide else width - left
-            if is_direct:
+            if is_direct and is_whole:
+                greatest = of_next if task > first_task else largest(place, at, row_stride, rows, columns, unit)
+                onward = 0  # the last one searches itself again
+                if task + 1 < last_task:
+                    onward = first_element(i + 1, start, outer_stride, inner_count, inner_stride) - at
+                state, of_next = moments(
+                    place, at, row_stride, rows, columns, 0, 0, greatest, rate, onward, True, ahead, has_covariance
+                )
+            elif is_direct:
                 greatest = largest(place, at, row_stride, rows, columns, unit)
-                state = moments(place, at, row_stride, rows, columns, left, top, greatest, rate, ahead, has_covariance)
+                state, _of_next = moments(
+                    place, at, row_stride, rows, columns, left, top, greatest, rate, 0, False, ahead, has_covariance
+                )
             else:
                 collect(place, at, row_stride, column_stride, rows, columns, buffer, to, unit)
                 greatest = largest(buffer, to, columns, rows, columns, unit)
-                state = moments(buffer, to, columns, rows, columns, left, top, greatest, rate, 0, has_covariance)
+                state, _of_next = moments(
+                    buffer, to, columns, rows, columns, left, top, greatest, rate, 0, False, 0, has_covariance
+                )
             if is_whole:
                 i += number
                 write(state, numbers_at(grid, i * grid_step), 0, 0, i, xy, score, more, status, wants)
@@ -230,7 +243,7 @@ def soft_argmax(
     tall, wide, pieces = planned.tall, planned.wide, planned.pieces
     partial = _NOTHING[xy.dtype]
     if window is None:
-        decode, distance = TASKS[planned.is_direct, wants][1], maps.inner_stride  # what is prefetched: the next map
+        decode, distance = TASKS[planned.is_direct, wants][1], maps.inner_stride + AHEAD // xy.itemsize
         if pieces > 1:
             partial, distance = np.empty(STATE * count * pieces, xy.dtype), tall * maps.row_stride
     else:

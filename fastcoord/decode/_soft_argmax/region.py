@@ -8,7 +8,7 @@ moments, the second time from the cache. To rescale the sums whenever a larger p
 from typing import Any
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import gather, item_bytes, load, load_first, octets, prefetch, store_first
+from fastcoord._memory import gather, item_bytes, load, load_first, octets, prefetch_far, store_first
 from fastcoord._placement import placed
 from fastcoord._vector import (
     CACHE_LINE,
@@ -20,6 +20,7 @@ from fastcoord._vector import (
     like,
     maximum,
     out_of_line,
+    select,
     splat,
     trailing_zeros,
 )
@@ -27,6 +28,7 @@ from fastcoord.decode._soft_argmax.formula import (
     INFINITY,
     NO_NUMBER,
     ROWS,
+    absorb,
     absorb_below,
     absorb_in_row,
     add,
@@ -62,7 +64,7 @@ def _fetch(place: Any, index: int) -> None:
     """Prefetch the lines of a vector."""
     lines, size = octets(place), item_bytes(place)
     for line in range(0, LANES * size, CACHE_LINE):
-        prefetch(lines, index * size + line)
+        prefetch_far(lines, index * size + line)
 
 
 @inlined
@@ -127,33 +129,57 @@ def _weights_of_first(place: Any, index: int, count: int, greatest: Any, rate: A
 
 
 @inlined
-def first_moments(
-    place: Any, at: int, row_stride: int, rows: int, columns: int, greatest: Any, rate: Any, ahead: int
-) -> Any:
-    """The mass and the first moments about the corner; what lies `ahead` elements further is prefetched.
+def _greatest_below(place: Any, a: int, row_stride: int, so_far: Any) -> Any:
+    """The greatest of what was there and four vectors below each other."""
+    so_far = maximum(load(place, a, LANES), so_far)  # in this order NaN is dropped
+    so_far = maximum(load(place, a + row_stride, LANES), so_far)
+    so_far = maximum(load(place, a + 2 * row_stride, LANES), so_far)
+    return maximum(load(place, a + 3 * row_stride, LANES), so_far)
 
-    Four rows side by side: what is done once for all of them costs a quarter.
+
+@inlined
+def first_moments(
+    place: Any,
+    at: int,
+    row_stride: int,
+    rows: int,
+    columns: int,
+    greatest: Any,
+    rate: Any,
+    onward: int,
+    has_next: bool,
+    ahead: int,
+) -> Any:
+    """The mass and the first moments about the corner, and if it `has_next` the largest pixel of the next region.
+
+    This is as large, and `onward` elements further; to search it here, between the exponentials, hardly costs anything
+    (1.3 times as fast in all, D1 on Zen 4). What lies `ahead` elements further is prefetched. Four rows are read side
+    by side: what is done once for all of them costs a quarter. Where columns are left over, the last vector overlaps
+    with the one before it.
     """
     unit = rate[0]
     zero = splat(unit - unit, LANES)
     top = splat(greatest, LANES)
     step = splat(convert(LANES, unit), LANES)
+    largest_next = splat(like(unit, -INFINITY), LANES)
     sums = nothing(zero)
-    for row in range(0, rows, ROWS):
+    banded = rows // ROWS * ROWS if columns >= LANES else 0
+    for row in range(0, banded, ROWS):
         a = at + row * row_stride
         b, c, d = a + row_stride, a + 2 * row_stride, a + 3 * row_stride
         y = splat(convert(row, unit), LANES)
-        below = rows - row - 1
         for left in range(0, columns, SPAN):
             right = left + SPAN if columns - left > SPAN else columns
             x = lane_numbers(zero) + splat(convert(left, unit), LANES)
             strip = nothing(zero)
-            whole = left + (right - left) // LANES * LANES if below >= ROWS - 1 else left
+            whole = left + (right - left) // LANES * LANES
             for k in range(left, whole, LANES):
                 _fetch(place, a + k + ahead)
                 _fetch(place, b + k + ahead)
                 _fetch(place, c + k + ahead)
                 _fetch(place, d + k + ahead)
+                if has_next:
+                    largest_next = _greatest_below(place, a + k + onward, row_stride, largest_next)
                 strip = absorb_below(
                     strip,
                     _weights(place, a + k, top, rate),
@@ -163,19 +189,41 @@ def first_moments(
                     x,
                 )
                 x = x + step
-            for k in range(whole, right, LANES):
-                some = right - k
+            if whole < right:
+                k = right - LANES
+                x = lane_numbers(zero) + splat(convert(k, unit), LANES)
+                is_new = x >= splat(convert(whole, unit), LANES)
+                _fetch(place, a + whole + ahead)
+                _fetch(place, b + whole + ahead)
+                _fetch(place, c + whole + ahead)
+                _fetch(place, d + whole + ahead)
+                if has_next:
+                    largest_next = _greatest_below(place, a + k + onward, row_stride, largest_next)
                 strip = absorb_below(
                     strip,
-                    _weights_of_first(place, a + k, some, top, rate),
-                    _weights_of_first(place, b + k, some if below > 0 else 0, top, rate),
-                    _weights_of_first(place, c + k, some if below > 1 else 0, top, rate),
-                    _weights_of_first(place, d + k, some if below > 2 else 0, top, rate),
+                    select(is_new, _weights(place, a + k, top, rate), zero),
+                    select(is_new, _weights(place, b + k, top, rate), zero),
+                    select(is_new, _weights(place, c + k, top, rate), zero),
+                    select(is_new, _weights(place, d + k, top, rate), zero),
                     x,
                 )
+            sums = add_strip(sums, strip, y)
+    for row in range(banded, rows):
+        a = at + row * row_stride
+        y = splat(convert(row, unit), LANES)
+        for left in range(0, columns, SPAN):
+            right = left + SPAN if columns - left > SPAN else columns
+            x = lane_numbers(zero) + splat(convert(left, unit), LANES)
+            strip = nothing(zero)
+            for k in range(left, right, LANES):
+                if has_next:
+                    values = load_first(place, a + k + onward, right - k, LANES)
+                    largest_next = maximum(values, largest_next)
+                strip = absorb(strip, _weights_of_first(place, a + k, right - k, top, rate), x, zero)
                 x = x + step
             sums = add_strip(sums, strip, y)
-    return _sum_lanes(sums)
+    mass, of_x, of_y = _sum_lanes(sums)
+    return mass, of_x, of_y, _greatest_lane((largest_next,))[0] if has_next else greatest
 
 
 @inlined
@@ -227,22 +275,32 @@ def moments(
     top: int,
     greatest: Any,
     rate: Any,
+    onward: int,
+    has_next: bool,
     ahead: int,
     has_covariance: bool,
 ) -> Any:
-    """The state of the region, whose corner is the pixel (`left`, `top`) of the map, for its `greatest` pixel."""
+    """The state of the region, whose corner is the pixel (`left`, `top`) of the map, for its `greatest` pixel.
+
+    Behind it is the greatest pixel of the next region, as `first_moments` has it.
+    """
     unit = rate[0]
     nil = unit - unit
     x, y = convert(left, unit), convert(top, unit)
     if greatest == like(unit, -INFINITY):
         mass = like(unit, NO_NUMBER) if has_nan(place, at, row_stride, rows, columns) else nil
-        return greatest, mass, x, y, nil, nil, nil, nil, nil
-    mass, of_x, of_y = first_moments(place, at, row_stride, rows, columns, greatest, rate, ahead)
+        of_next = largest(place, at + onward, row_stride, rows, columns, unit) if has_next else greatest
+        return (greatest, mass, x, y, nil, nil, nil, nil, nil), of_next
+    mass, of_x, of_y, of_next = first_moments(
+        place, at, row_stride, rows, columns, greatest, rate, onward, has_next, ahead
+    )
     if has_covariance and mass == mass:
         across, down = nearest(of_x / mass), nearest(of_y / mass)
-        found = second_moments(place, at, row_stride, rows, columns, greatest, rate, across, down)
-        return greatest, found[0], x + across, y + down, found[1], found[2], found[3], found[4], found[5]
-    return greatest, mass, x, y, of_x, of_y, nil, nil, nil
+        sums = second_moments(place, at, row_stride, rows, columns, greatest, rate, across, down)
+        state = (greatest, sums[0], x + across, y + down, sums[1], sums[2], sums[3], sums[4], sums[5])
+    else:
+        state = (greatest, mass, x, y, of_x, of_y, nil, nil, nil)
+    return state, of_next
 
 
 @outlined

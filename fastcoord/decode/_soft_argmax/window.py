@@ -45,9 +45,11 @@ def windowed(is_direct: bool, wants: int) -> tuple[Any, Kernel]:
     ) -> Any:
         at += top * row_stride + left * column_stride
         if is_direct:
-            return moments(place, at, row_stride, rows, columns, left, top, greatest, rate, 0, has_covariance)
+            return moments(
+                place, at, row_stride, rows, columns, left, top, greatest, rate, 0, False, 0, has_covariance
+            )[0]
         collect(place, at, row_stride, column_stride, rows, columns, buffer, to, rate[0])
-        return moments(buffer, to, columns, rows, columns, left, top, greatest, rate, 0, has_covariance)
+        return moments(buffer, to, columns, rows, columns, left, top, greatest, rate, 0, False, 0, has_covariance)[0]
 
     @outlined
     def state_of(
