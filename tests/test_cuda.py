@@ -588,7 +588,7 @@ def test_kernels_compile_to_what_they_should(capsys):
         divides = name.startswith(("mass", "slopes"))
         calls = [line for line in code.sass.splitlines() if "CALL" in line]
         assert all(divides and "div_rn" in line for line in calls), name
-        assert code.registers <= (80 if divides else 64), name  # 24 or 32 warps on a multiprocessor
+        assert code.registers <= (96 if divides else 64), name  # 20 or 32 warps on a multiprocessor
 
 
 # Without a GPU, and without numba-cuda
