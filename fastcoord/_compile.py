@@ -4,14 +4,17 @@ A formula is `inlined`; a loop over maps is a `kernel`. Neither compiles anythin
 """
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import os
 import pickle
 import sys
+import threading
 import types
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -183,7 +186,30 @@ def _dispatcher(function: Callable[..., Any], parallel: bool) -> Any:
     dispatcher: Any = numba.njit(**_OPTIONS, parallel=parallel)(function)
     if not _config.DISABLE_JIT:  # then it is `function` itself
         dispatcher._cache = _DiskCache(function, parallel)
+        dispatcher.compile = functools.partial(_in_a_thread, dispatcher.compile)
     return dispatcher
+
+
+def _in_a_thread(compile_or_read: Callable[..., Any], *args: Any) -> Any:
+    """What ``compile_or_read(*args)`` returns, called by a thread that no signal interrupts.
+
+    Python raises KeyboardInterrupt in the main thread, wherever it is: in the middle of Numba's registries or of a
+    finalizer it broke every later call (7 of 40 first calls that were interrupted; Linux, OpenMP). Here the main thread
+    only waits; what was begun is ended, and the next call finds it.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or _core.compiler_lock.global_compiler_lock.is_locked():  # by this thread: it would wait for itself
+        return compile_or_read(*args)
+    done: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(compile_or_read(*args))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="fastcoord compiles").start()
+    return done.result()
 
 
 def _digest_of_sources() -> str | None:

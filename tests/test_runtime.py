@@ -6,13 +6,18 @@ Each situation of `tests.situations` runs in a process of its own, since it may 
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
+
+from fastcoord import _compile
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = Path(sys.prefix, "lib")  # where `pip install tbb` puts its library; the loader has to be told
@@ -130,3 +135,36 @@ def test_situation_with_torch(situation, layer, folder):
 def test_a_situation_that_fails_is_seen(folder):
     with pytest.raises(AssertionError, match="KeyError"):
         result("no_such_situation", "workqueue", folder)
+
+
+def test_an_interrupt_does_not_reach_what_compiles():
+    """The caller is interrupted while it waits; what was begun is ended, in a thread that no signal reaches."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    has_begun, may_end, ended = threading.Event(), threading.Event(), []
+
+    def compiles(signature):
+        has_begun.set()
+        may_end.wait(60)
+        ended.append(signature)
+        return "machine code"
+
+    def interrupt():
+        has_begun.wait(60)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _compile._in_a_thread(compiles, "first")
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+    assert not ended
+    may_end.set()
+    assert _compile._in_a_thread(compiles, "second") == "machine code"
+    assert "second" in ended
+    with pytest.raises(KeyError, match="no such type"):
+        _compile._in_a_thread({}.__getitem__, "no such type")
+    with numba.core.compiler_lock.global_compiler_lock:  # a thread of its own would wait for this one
+        assert _compile._in_a_thread(threading.current_thread) is threading.main_thread()
