@@ -47,7 +47,14 @@ from fastcoord.decode._soft_argmax.formula import (
     no_second,
     nothing,
 )
-from fastcoord.decode._soft_argmax.visit_cuda import absorb_first, absorb_second, merge_found, searcher, visitor
+from fastcoord.decode._soft_argmax.visit_cuda import (
+    absorb_alone,
+    absorb_first,
+    absorb_second,
+    merge_found,
+    searcher,
+    visitor,
+)
 from fastcoord.results import Decoded
 
 MEMBERS = STATE + 2  # of what is kept: the state and the rate
@@ -85,13 +92,16 @@ def where(has_blocks: bool) -> Any:
     )
 
 
-def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
+def finder(load: Any, items: int, has_blocks: bool, has_window: bool, is_alone: bool = False) -> Any:
     """How the lanes of a map find its largest pixel and its first moments."""
     merged = block_merge if has_blocks else warp_merge
     share_state = block_share if has_blocks else warp_share
     found_by_all, merge_first = merged(merge_found), merged(add_kept)
     by_group = 1 if has_window else items
-    search, sum_first = searcher(load, by_group), visitor(load, by_group, absorb_first, keep_first)
+    search, sum_first = (
+        searcher(load, by_group),
+        visitor(load, by_group, absorb_alone if is_alone else absorb_first, keep_first),
+    )
 
     @inlined
     def find(images: Any, first: int, layout: Any, lane: int, lanes: int, window: int, rate: Any) -> Any:
@@ -125,7 +135,7 @@ def finder(load: Any, items: int, has_blocks: bool, has_window: bool) -> Any:
 
 def _state_finder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_window: bool) -> Any:
     """How the lanes of a map find its state, which lane 0 has."""
-    find = finder(load, items, has_blocks, has_window)
+    find = finder(load, items, has_blocks, has_window, not has_covariance)
     share_state = block_share if has_blocks else warp_share
     merge_second = (block_merge if has_blocks else warp_merge)(merge_kept)
     sum_second = visitor(load, 1 if has_window else items, absorb_second, keep)

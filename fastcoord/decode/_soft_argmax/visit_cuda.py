@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
+from fastcoord._exponential_cuda import power
 from fastcoord._lanes import column_and_row, greater, moved, next_pixel
 from fastcoord._vector import convert, like, maximum, select
 from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, absorb_pixel, weight
@@ -108,6 +109,12 @@ def searcher(load: Any, items: int) -> Any:
 
 
 # Sums: absorb(sums, value, x, y, given), given is of all pixels alike
+
+
+@inlined
+def absorb_alone(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    """For first moments without second ones, in whose covariance, where moments cancel, `power` was found wanting."""
+    return absorb(sums, power(value - given[0], (given[1], given[2])), x, y)
 
 
 @inlined
