@@ -14,10 +14,12 @@ from fastcoord._lanes import column_and_row, greater, moved
 from fastcoord._vector import convert, like
 from fastcoord._wide import largest_byte, load_eight, load_four, load_two, load_words
 from fastcoord.decode._argmax import formula
-from fastcoord.decode._argmax.formula import pixel, several_pixels
+from fastcoord.decode._argmax.formula import absorb_counting, pixel, several_pixels
 
 NOWHERE = np.int32(formula.NOWHERE)
 MEMBERS = 4  # of a state
+BYTES = 16  # in a group
+LOWEST = -(1 << 31)  # as which nothing stands where pixels are bytes, which are compared as int32
 # By the pixels of a group
 LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: load_words}
 
@@ -84,9 +86,12 @@ def by_groups(items: int) -> Any:
     largest_of = _LARGEST[items]
 
     @inlined
-    def absorb(state: Any, values: Any, group: Any, head: Any, unit: Any) -> Any:
+    def absorb_group(state: Any, values: Any, group: Any, head: Any, unit: Any) -> Any:
         largest, has_nan = largest_of(values, unit)
         position = np.int32(head + group * items)
+        if items == BYTES:
+            best, first, several = absorb_counting(state[:3], largest, position)
+            return best, first, several, state[3]
         return merge_states(state, several_pixels(largest, position, np.int32(has_nan), NOWHERE))
 
     @inlined
@@ -96,6 +101,9 @@ def by_groups(items: int) -> Any:
         if lane < head + tail:
             position = lane if lane < head else head + groups * items + lane - head
             state = merge_states(state, _one(images[np.uint64(first + position)], position, unit))
+        found = nothing(unit)
+        if items == BYTES:  # it is lower than all of them
+            found = like(unit, LOWEST), NOWHERE, np.int32(0), np.int32(0)
         start, last = first + head, np.int32(groups - 1)
         p = np.int32(lane)
         while p <= last:
@@ -106,15 +114,15 @@ def by_groups(items: int) -> Any:
             b = load(images, start + items * np.int64(min(q, last)))
             c = load(images, start + items * np.int64(min(r, last)))
             d = load(images, start + items * np.int64(min(s, last)))
-            state = absorb(state, a, p, head, unit)
+            found = absorb_group(found, a, p, head, unit)
             if q <= last:
-                state = absorb(state, b, q, head, unit)
+                found = absorb_group(found, b, q, head, unit)
             if r <= last:
-                state = absorb(state, c, r, head, unit)
+                found = absorb_group(found, c, r, head, unit)
             if s <= last:
-                state = absorb(state, d, s, head, unit)
+                found = absorb_group(found, d, s, head, unit)
             p = np.int32(p + 4 * lanes)
-        return state
+        return merge_states(state, found)
 
     return visit
 
