@@ -101,8 +101,8 @@ def by_groups(items: int) -> Any:
         if lane < head + tail:
             position = lane if lane < head else head + groups * items + lane - head
             state = merge_states(state, _one(images[np.uint64(first + position)], position, unit))
-        found = nothing(unit)
-        if items == BYTES:  # it is lower than all of them
+        found = state
+        if items == BYTES:  # begins lower than all of them
             found = like(unit, LOWEST), NOWHERE, np.int32(0), np.int32(0)
         start, last = first + head, np.int32(groups - 1)
         p = np.int32(lane)
@@ -122,7 +122,7 @@ def by_groups(items: int) -> Any:
             if s <= last:
                 found = absorb_group(found, d, s, head, unit)
             p = np.int32(p + 4 * lanes)
-        return merge_states(state, found)
+        return merge_states(state, found) if items == BYTES else found
 
     return visit
 
