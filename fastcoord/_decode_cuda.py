@@ -20,6 +20,7 @@ AHEAD = 4  # groups of 16 bytes that a lane loads before it looks at them
 THREADS = 256  # in a block, at most
 LANES = 1 << 17  # that keep a GPU busy: half of those of an H200
 WARP_GROUPS = 1 << 12  # the largest map that one warp reads: 64 KiB
+AGAIN_GROUPS = 1 << 8  # the same where it is read several times: 4 KiB, so that all maps that are read fit into the L2
 BLOCK_GROUPS = 1 << 13  # the largest map that one block reads where there are few: 128 KiB
 
 
@@ -41,21 +42,23 @@ class Share(NamedTuple):
         return min(-(-self.parts // WARP) * WARP, THREADS)
 
 
-def share(maps: int, groups: int, parts: int = 0, may_part: bool = True) -> Share:
+def share(maps: int, groups: int, parts: int = 0, may_part: bool = True, again: bool = False) -> Share:
     """How the lanes are shared among so many maps, of so many groups of 16 bytes (or pixels read one by one) each.
 
-    `parts`: so many blocks read a map that several blocks read; 0: as many as keep the GPU busy.
+    `parts`: so many blocks read a map that several blocks read; 0: as many as keep the GPU busy. `again`: what is read
+    is read again, and should come from the caches.
 
     A map has a warp where there are enough maps to keep all lanes busy: to merge the states of a warp is cheapest. It
-    has a block that reads it in few steps where there are not, and several if it is large.
+    has a block that reads it in few steps where there are not, and several if it is large: many more than run at a
+    time, so that the last ones do not leave most of the GPU idle.
     """
-    if groups <= WARP_GROUPS and maps * WARP >= LANES:
+    if groups <= (AGAIN_GROUPS if again else WARP_GROUPS) and maps * WARP >= LANES:
         return Share("warps", THREADS, 1, WARP)
     if groups <= BLOCK_GROUPS or maps * THREADS >= LANES or parts == 1 or not may_part:
         steps = max(-(-groups // (AHEAD * THREADS)), 1)
         threads = min(-(-groups // (AHEAD * steps * WARP)) * WARP, THREADS) if steps < 8 else THREADS
         return Share("blocks", threads, 1, threads)
-    parts = parts or max(min(-(-2 * LANES // (maps * THREADS)), -(-groups // (AHEAD * THREADS))), 2)
+    parts = parts or max(min(8 * LANES // (maps * THREADS), groups // (4 * AHEAD * THREADS)), 2)
     return Share("parts", THREADS, parts, parts * THREADS)
 
 

@@ -23,7 +23,7 @@ from fastcoord._arrays import (
     stored,
 )
 from fastcoord._compile import inlined
-from fastcoord._lanes import GROUP, WARP, first_element, store_four
+from fastcoord._lanes import GROUP, WARP, first_element
 from fastcoord._launch import (
     described,
     device_of,
@@ -38,6 +38,7 @@ from fastcoord._launch import (
 from fastcoord._placement_cuda import placed, placement
 from fastcoord._points import nearest
 from fastcoord._vector import convert
+from fastcoord._wide import store_four
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Encoded
 

@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._halves import Half
-from fastcoord._vector import convert
 
 if find_spec("numba_cuda") is None:  # Numba's own numba.cuda, which would be imported instead, is no longer maintained
     raise ImportError(
@@ -25,9 +23,8 @@ if find_spec("numba_cuda") is None:  # Numba's own numba.cuda, which would be im
 
 from llvmlite import ir
 from numba import cuda, types
-from numba.core.errors import TypingError
 from numba.cuda import cgutils
-from numba.cuda.extending import intrinsic, models, overload, register_model
+from numba.cuda.extending import intrinsic, overload
 from numba.cuda.intrinsics import shfl_sync_intrinsic
 
 __all__ = [
@@ -42,13 +39,8 @@ __all__ = [
     "keep",
     "kept_merge",
     "kept_state",
-    "load_eight",
-    "load_four",
-    "load_sixteen",
-    "load_two",
     "moved",
     "next_pixel",
-    "store_four",
     "warp_merge",
     "warp_share",
 ]
@@ -60,7 +52,7 @@ GROUP = 16  # bytes that one instruction moves
 Merge = Callable[[Any, Any], Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_overload = functools.partial(overload, strict=False)  # strict also compares annotations, which a lambda lacks
+overload_on_gpu = functools.partial(overload, strict=False)  # strict also compares annotations, which a lambda lacks
 _device_function: Callable[[Function], Function] = cuda.jit(device=True)
 
 # Modes of llvm.nvvm.shfl.sync.i32: a lane by its number, or the lane so far above; and its clamp, for the whole warp
@@ -103,32 +95,6 @@ def next_pixel(column: Any, row: Any, layout: Any) -> Any:
     return np.int32(0 if wraps else further), np.int32(row + (1 if wraps else 0))
 
 
-# Floats of 16 bits
-
-register_model(Half)(lambda manager, half: models.PrimitiveModel(manager, half, ir.IntType(16)))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _widen(typing_context: Any, half: Any, unit: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = arguments[0]
-        if half.form == "float16":
-            single = builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType())
-        else:
-            wide = builder.zext(bits, ir.IntType(32))
-            single = builder.bitcast(builder.shl(wide, ir.Constant(wide.type, 16)), ir.FloatType())
-        return single if unit == types.float32 else builder.fpext(single, ir.DoubleType())
-
-    return unit(half, unit), generate
-
-
-@_overload(convert)  # type: ignore[untyped-decorator]
-def _convert_half(value: Any, unit: Any) -> Any:
-    if not isinstance(value, Half) or unit not in (types.float32, types.float64):
-        return None
-    return lambda value, unit: _widen(value, unit)
-
-
 # The greater of two numbers, in one instruction
 
 
@@ -137,118 +103,9 @@ def greater(a: Any, b: Any) -> Any:
     return np.fmax(a, b)
 
 
-@_overload(greater)  # type: ignore[untyped-decorator]
+@overload_on_gpu(greater)  # type: ignore[untyped-decorator]
 def _greater(a: Any, b: Any) -> Any:
     return lambda a, b: max(a, b)  # CUDA's maximum drops NaN
-
-
-# 16 bytes at a time
-
-
-def _require_whole_vector(array: Any, index: int, items: int) -> None:
-    """Raise what the GPU would answer with a fault, or with a wrong item: the uncompiled twins' check."""
-    if array.dtype.itemsize * items != GROUP:
-        raise TypeError(f"expected items of {GROUP // items} bytes, got {array.dtype}")
-    if array.ndim != 1 or not array.flags.c_contiguous:
-        raise TypeError(f"expected a contiguous array of one dimension, got strides {array.strides}")
-    if (array.ctypes.data + int(index) * array.dtype.itemsize) % GROUP:
-        raise ValueError(f"item {index} is not at a multiple of {GROUP} bytes in memory")
-
-
-def _check_types(array: Any, items: int) -> None:
-    """The same, of Numba's types, when the kernel is compiled: an address says nothing of its alignment."""
-    bits = 8 * GROUP // items
-    is_flat = isinstance(array, types.CPointer) or (
-        isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
-    )
-    if not (is_flat and _bits(array.dtype) == bits):
-        raise TypingError(f"expected a contiguous array of one dimension with {bits}-bit items, got {array}")
-
-
-def _bits(item: Any) -> int:
-    return 8 if item == types.boolean else int(item.bitwidth)
-
-
-def _vector_pointer(context: Any, builder: Any, signature: Any, arguments: Any, vector: Any) -> Any:
-    """LLVM's pointer to the vector at `array[index]`, the first two arguments."""
-    data = arguments[0]
-    if isinstance(signature.args[0], types.Array):
-        data = context.make_array(signature.args[0])(context, builder, data).data
-    return builder.bitcast(builder.gep(data, [arguments[1]]), vector.as_pointer())
-
-
-def _loader(items: int) -> Callable[[Any, Any], tuple[Any, ...]]:
-    """The function that reads so many items, which make 16 bytes."""
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def load_vector(typing_context: Any, array: Any, index: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            item = signature.args[0].dtype
-            bits = _bits(item)
-            word = ir.IntType(max(bits, 32))
-            # Whole words, taken apart by shifts: a vector of bytes or halves, or a bitcast to one, is split into four
-            # loads of 4 bytes (bytes) or two of 8 (halves).
-            vector = ir.VectorType(word, 8 * GROUP // word.width)
-            loaded = builder.load(_vector_pointer(context, builder, signature, arguments, vector))
-            loaded.align = GROUP
-            model = context.data_model_manager[item]
-            values = []
-            for position in range(items):
-                number, shift = divmod(position * bits, word.width)
-                value = builder.extract_element(loaded, ir.Constant(ir.IntType(32), number))
-                value = builder.trunc(builder.lshr(value, ir.Constant(word, shift)), ir.IntType(bits))
-                values.append(model.from_data(builder, builder.bitcast(value, model.get_data_type())))
-            return context.make_tuple(builder, signature.return_type, values)
-
-        return types.UniTuple(array.dtype, items)(array, types.intp), generate
-
-    def load(array: Any, index: int) -> tuple[Any, ...]:
-        """16 bytes: `array[index]` and the items after it."""
-        _require_whole_vector(array, index, items)
-        return tuple(array[index + position] for position in range(items))
-
-    @_overload(load)  # type: ignore[untyped-decorator]
-    def compiled(array: Any, index: Any) -> Any:
-        _check_types(array, items)
-        return lambda array, index: load_vector(array, index)
-
-    return load
-
-
-# load(array, index) is the tuple of `array[index]` and the items after it, 16 bytes in one instruction (LDG.E.128). The
-# array is contiguous, of one dimension, with items of the size below; `index` counts items, and `array[index]` stands
-# at a multiple of 16 bytes in memory.
-load_two = _loader(2)  # 8 bytes: float64, int64
-load_four = _loader(4)  # 4 bytes: float32, int32
-load_eight = _loader(8)  # 2 bytes: float16, (u)int16, bfloat16 as uint16
-load_sixteen = _loader(16)  # 1 byte: bool, (u)int8
-
-
-def store_four(array: Any, index: int, a: Any, b: Any, c: Any, d: Any) -> None:
-    """Store a, b, c, d at `array[index]` and after it, in one instruction (STG.E.128): `load_four`'s counterpart."""
-    _require_whole_vector(array, index, 4)
-    for position, value in enumerate((a, b, c, d)):
-        array[index + position] = value
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _store_vector(typing_context: Any, array: Any, index: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), 4)
-        value = ir.Constant(vector, ir.Undefined)
-        for position, item in enumerate(arguments[2:]):
-            value = builder.insert_element(value, item, ir.Constant(ir.IntType(32), position))
-        pointer = _vector_pointer(context, builder, signature, arguments, vector)
-        builder.store(value, pointer).align = GROUP
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, *[array.dtype] * 4), generate
-
-
-@_overload(store_four)  # type: ignore[untyped-decorator]
-def _store_four(array: Any, index: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    _check_types(array, 4)
-    return lambda array, index, a, b, c, d: _store_vector(array, index, a, b, c, d)
 
 
 # Merges. A state is a tuple of 4- and 8-byte numbers.
@@ -290,12 +147,12 @@ def _member_shuffle(mode: int) -> Any:
 _shuffle_down, _shuffle_from = _member_shuffle(_SHFL_DOWN), _member_shuffle(_SHFL_LANE)
 
 
-@_overload(_from_lane_above)  # type: ignore[untyped-decorator]
+@overload_on_gpu(_from_lane_above)  # type: ignore[untyped-decorator]
 def _compiled_from_lane_above(state: Any, delta: Any) -> Any:
     return lambda state, delta: _shuffle_down(state, delta)
 
 
-@_overload(_from_lane)  # type: ignore[untyped-decorator]
+@overload_on_gpu(_from_lane)  # type: ignore[untyped-decorator]
 def _compiled_from_lane(state: Any, lane: Any) -> Any:
     return lambda state, lane: _shuffle_from(state, lane)
 
@@ -322,7 +179,7 @@ def _allocate_states(typing_context: Any, state: Any) -> Any:
     return types.CPointer(state)(state), generate
 
 
-@_overload(_shared_states)  # type: ignore[untyped-decorator]
+@overload_on_gpu(_shared_states)  # type: ignore[untyped-decorator]
 def _compiled_shared_states(state: Any) -> Any:
     return lambda state: _allocate_states(state)
 
@@ -467,12 +324,12 @@ def _load_members(typing_context: Any, kept: Any, number: Any, like: Any) -> Any
     return like(kept, types.int64, like), generate
 
 
-@_overload(keep)  # type: ignore[untyped-decorator]
+@overload_on_gpu(keep)  # type: ignore[untyped-decorator]
 def _compiled_keep(kept: Any, number: Any, state: Any, like: Any) -> Any:
     return lambda kept, number, state, like: _store_members(kept, number, state, like)
 
 
-@_overload(kept_state)  # type: ignore[untyped-decorator]
+@overload_on_gpu(kept_state)  # type: ignore[untyped-decorator]
 def _compiled_kept(kept: Any, number: Any, like: Any) -> Any:
     return lambda kept, number, like: _load_members(kept, number, like)
 

@@ -120,7 +120,11 @@ def described(name: str, array: Any) -> NDArray[Any]:
     """
     if is_torch_array(array) and array.requires_grad:
         raise TypeError(f"{name}: expected a tensor without gradients; got one that requires grad: take its .detach()")
-    interface = getattr(array, "__cuda_array_interface__", None)
+    if hasattr(array, "__cuda_ndarray__") and not _recorded.IS_SIMULATED:
+        fields = {"shape": array.shape, "typestr": array.dtype.str, "data": (_address_of(array), False)}
+        interface: Any = {**fields, "strides": array.strides}
+    else:
+        interface = getattr(array, "__cuda_array_interface__", None)
     if interface is None:
         got = f"{type(array).__module__}.{type(array).__qualname__}"
         raise TypeError(f"{name}: expected a CUDA array, which has __cuda_array_interface__; got {got}")
@@ -192,11 +196,16 @@ def words(seen: NDArray[Any], owner: Any) -> tuple[Memory, int]:
     return Memory(address + before, whole, np.dtype(np.int32), owner), before // seen.itemsize
 
 
+def _address_of(array: Any) -> int:
+    """The address of a device array of Numba's, whose `__cuda_array_interface__` warns of its stream in Python 3.12."""
+    return int(array.device_ctypes_pointer.value or 0)
+
+
 def _memory_of(argument: Any) -> Any:
     """A device array of Numba's as memory; other arguments as they are."""
     if not hasattr(argument, "__cuda_ndarray__"):
         return argument
-    return Memory(argument.__cuda_array_interface__["data"][0], argument.size, argument.dtype, argument)
+    return Memory(_address_of(argument), argument.size, argument.dtype, argument)
 
 
 def _on_device(memory: Memory) -> Any:

@@ -25,7 +25,6 @@ __all__ = ["IS_SIMULATED", "Launch", "Memory", "compiled", "note", "note_new", "
 MOST = 256  # recorded calls of a thread
 _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT
 _SLOT = 8  # bytes for each parameter, whatever its size
-_ALIGNMENT = 15  # bits of an address that loads of 16 bytes depend on
 _CODES = {
     "b1": "?",
     "i1": "b",
@@ -196,7 +195,7 @@ class Recording:
         self.kept: list[Any] = []  # whose memory the launches use, beside that of the arrays
         self.made: list[tuple[Any, Any]] = []  # shape and type
         self.kind: Any = None  # of what is returned, where it is a tuple
-        self.members: list[int | None] = []  # of what is returned: their places in `arrays`
+        self.members: list[Any] = []  # of what is returned: their places in `arrays`
 
     def add(self, launch: Launch) -> None:
         places = []
@@ -221,29 +220,30 @@ class Recording:
         for launch, _places in self.launches:
             launch.memories = []
 
-    def again(self, torch: Any, given: list[Any], out: Any) -> Any:
-        """The call for other tensors that are like the first ones; None if they may overlap."""
-        starts = [tensor.data_ptr() for tensor in given]
+    def again(self, torch: Any, starts: list[int], given: list[Any], out: Any) -> Any:
+        """The call for other tensors that are like the first ones, at these addresses; None if they may overlap."""
         if len(starts) > 1 and not _are_apart(starts, self.extents):
             return None
-        arrays = given
         if self.made:
-            arrays = given + [torch.empty(shape, dtype=dtype, device=self.device) for shape, dtype in self.made]
-            starts += [tensor.data_ptr() for tensor in arrays[self.given :]]
-        number = self.device.index
+            device = self.device
+            made = [torch.empty(shape, dtype=dtype, device=device) for shape, dtype in self.made]
+            starts += [tensor.data_ptr() for tensor in made]
         for launch, places in self.launches:
             addresses = launch.addresses
             for parameter, place, offset in places:
                 addresses[parameter] = starts[place] + offset
-        if torch.cuda.current_device() == number:
+        number = self.device.index
+        if torch._C._cuda_getDevice() == number:
             self._run(torch._C._cuda_getCurrentRawStream(number), number)
         else:
             with cuda.gpus[number]:
                 self._run(torch._C._cuda_getCurrentRawStream(number), number)
         if out is not None:
             return out
-        members = [None if place is None else arrays[place] for place in self.members]
-        return self.kind(*members) if self.kind else members[0]
+        arrays = given + made
+        if self.kind is None:
+            return arrays[self.members[0]]
+        return self.kind(*[None if place is None else arrays[place] for place in self.members])
 
     def _run(self, stream: int, number: int) -> None:
         for launch, _places in self.launches:
@@ -285,25 +285,24 @@ def recall(options: Any, grid: Any, array: Any, out: Any, call: Callable[[], Any
         return call()
     if grid is not None and getattr(grid, "batch", True):
         return call()
-    given, key = [array], [options, grid]
+    given = [array]
     if out is not None:
         given += [member for member in out if member is not None] if isinstance(out, tuple) else [out]
-        key.append(type(out))
-    for tensor in given:
-        if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided:
-            return call()
-        key += (
-            *(tensor.shape, tensor.stride(), tensor.dtype, tensor.get_device(), tensor.requires_grad),
-            tensor.data_ptr() & _ALIGNMENT,
-        )
-    known = tuple(key)
+    key, starts = [options, grid, type(out)], []
     try:
+        for tensor in given:
+            start = tensor.data_ptr()
+            starts.append(start)
+            key += (tensor.shape, tensor.stride(), tensor.dtype, tensor.get_device(), tensor.requires_grad, start & 15)
+        known = tuple(key)
         recording = _thread.recorded.get(known)
-    except TypeError:
+    except (AttributeError, TypeError, RuntimeError):  # no tensor, or one without strides; what cannot be hashed
         return call()
     if recording is not None:
-        made = recording.again(torch, given, out)
+        made = recording.again(torch, starts, given, out)
         return call() if made is None else made
+    if any(type(tensor) is not torch.Tensor for tensor in given):
+        return call()
     return _record(known, given, call)
 
 

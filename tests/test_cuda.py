@@ -64,9 +64,9 @@ KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the 
 
 MOST = 1 << 31
 FORMS = {  # of `_decode_cuda.share`, and what brings a decoder to choose each for any map
-    "warps": {"WARP_GROUPS": MOST, "LANES": 0},
-    "blocks": {"WARP_GROUPS": -1, "BLOCK_GROUPS": MOST},
-    "parts": {"WARP_GROUPS": -1, "BLOCK_GROUPS": -1, "LANES": 1 << 13},
+    "warps": {"WARP_GROUPS": MOST, "AGAIN_GROUPS": MOST, "LANES": 0},
+    "blocks": {"WARP_GROUPS": -1, "AGAIN_GROUPS": -1, "BLOCK_GROUPS": MOST},
+    "parts": {"WARP_GROUPS": -1, "AGAIN_GROUPS": -1, "BLOCK_GROUPS": -1, "LANES": 1 << 13},
 }
 
 
@@ -200,14 +200,18 @@ def check(operation, case):
 def test_lanes_are_shared_among_maps():
     share = _decode_cuda.share
     assert share(16384 * 17, 768) == ("warps", 256, 1, 32)
+    assert share(16384 * 17, 768, again=True) == ("blocks", 192, 1, 192)
+    assert share(1, 1 << 26, 9) == ("parts", 256, 9, 9 * 256)
+    assert share(1, 1 << 26, 1) == share(1, 1 << 26, 9, may_part=False) == ("blocks", 256, 1, 256)
     assert share(64 * 17, 768) == ("blocks", 192, 1, 192)  # four groups a lane: one step
     assert share(1, 1) == ("blocks", 32, 1, 32)
     assert share(133, 1728) == ("blocks", 224, 1, 224)  # two steps
     assert share(4096, 1 << 20) == ("blocks", 256, 1, 256)
-    assert share(1, 1 << 26) == ("parts", 256, 1024, 1 << 18)
-    assert share(64, 1 << 18) == ("parts", 256, 16, 4096)
-    assert share(1, 8193) == ("parts", 256, 9, 9 * 256)
-    assert (share(16384, 768).blocks(9), share(1, 1).blocks(9), share(1, 8193).blocks(2)) == (2, 9, 18)
+    assert share(1, 1 << 26) == ("parts", 256, 4096, 1 << 20)
+    assert share(64, 1 << 18) == ("parts", 256, 64, 1 << 14)
+    assert share(1, 8193) == ("parts", 256, 2, 512)
+    assert (share(16384, 768).blocks(9), share(1, 1).blocks(9), share(1, 8193).blocks(2)) == (2, 9, 4)
+    assert (share(1, 1 << 26).mergers, share(1, 8193).mergers) == (256, 32)
 
 
 @in_simulator
@@ -325,8 +329,8 @@ def test_a_type_of_torch_names_the_pixels(encoder):
     torch = pytest.importorskip("torch")
     images = encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.uint8)
     assert images.dtype == np.uint8
-    with pytest.raises(TypeError, match=r"dtype: expected bool.*; got '?bfloat16"):
-        encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match=r"dtype: expected bool.*; got '?complex64"):
+        encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.complex64)
 
 
 @in_simulator
@@ -584,7 +588,7 @@ def test_kernels_compile_to_what_they_should(capsys):
         divides = name.startswith(("mass", "slopes"))
         calls = [line for line in code.sass.splitlines() if "CALL" in line]
         assert all(divides and "div_rn" in line for line in calls), name
-        assert code.registers <= (80 if divides else 64), name  # 24 or 32 warps on a multiprocessor
+        assert code.registers <= (96 if divides else 64), name  # 20 or 32 warps on a multiprocessor
 
 
 # Without a GPU, and without numba-cuda

@@ -13,18 +13,9 @@ from numba.extending import overload
 from numba.np.numpy_support import from_dtype
 
 from fastcoord import _lanes
-from fastcoord._lanes import (
-    FULL_WARP,
-    WARP,
-    block_merge,
-    load_eight,
-    load_four,
-    load_sixteen,
-    load_two,
-    store_four,
-    warp_merge,
-)
+from fastcoord._lanes import FULL_WARP, WARP, block_merge, warp_merge
 from fastcoord._launch import device_of, launch, require_cuda, stream_of
+from fastcoord._wide import load_eight, load_four, load_sixteen, load_two, store_four
 
 needs_compiler = pytest.mark.skipif(
     bool(config.ENABLE_CUDASIM or config.DISABLE_JIT), reason="needs NUMBA_ENABLE_CUDASIM and NUMBA_DISABLE_JIT unset"

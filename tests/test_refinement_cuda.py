@@ -105,6 +105,6 @@ def test_kernels_compile_to_what_they_should(capsys):
         assert (code.stack, code.spills) == (0, 0), name
         assert bool(code.float64) == (dtype == "float64"), name
         assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
-        assert code.registers <= (80 if dtype != "float64" else 128), name  # 24 and 16 warps on a multiprocessor
+        assert code.registers <= (96 if dtype != "float64" else 128), name  # 20 and 16 warps on a multiprocessor
         if dtype == "float32":
             assert code.memory()["LDG.E.128"] >= 4, name

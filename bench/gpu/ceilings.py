@@ -13,8 +13,8 @@ from numba import cuda
 
 from bench.gpu import timing
 from bench.gpu.timing import buffers_for, seconds
-from fastcoord._lanes import load_four, store_four
 from fastcoord._launch import described, device_of, flat_memory, launch
+from fastcoord._wide import load_four, store_four
 
 THREADS = 256
 

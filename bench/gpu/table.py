@@ -49,6 +49,20 @@ def one_hot_maps(shape: tuple[int, ...], dtype: Any) -> Any:
     return maps
 
 
+def blobs(shape: tuple[int, ...], dtype: Any) -> Any:
+    """A peak in each map, with some noise: as heatmaps are, whose mean is far from the middle."""
+    maps = (0.001 * torch.rand(shape, device=timing.DEVICE)).view(-1, *shape[-2:])
+    points = random_points(shape).view(-1, 2)
+    x = torch.arange(shape[-1], device=timing.DEVICE)
+    y = torch.arange(shape[-2], device=timing.DEVICE)
+    for start in range(0, len(maps), 1 << 13):
+        some = points[start : start + (1 << 13)]
+        along = torch.exp(-0.125 * (x - some[:, :1]) ** 2)
+        across = torch.exp(-0.125 * (y - some[:, 1:]) ** 2)
+        maps[start : start + (1 << 13)] += across[:, :, None] * along[:, None, :]
+    return maps.view(shape).to(dtype)
+
+
 # The same with PyTorch
 
 
@@ -62,6 +76,13 @@ def argmax_in_torch(maps: Any) -> Any:
     width = maps.shape[-1]
     score, position = maps.flatten(-2).max(-1)
     return torch.stack([position % width, position // width], -1).float(), score
+
+
+def soft_argmax_in_torch(maps: Any) -> Any:
+    weights = maps.flatten(-2).softmax(-1).view(maps.shape)
+    x = torch.arange(maps.shape[-1], device=maps.device, dtype=maps.dtype)
+    y = torch.arange(maps.shape[-2], device=maps.device, dtype=maps.dtype)
+    return torch.stack([(weights.sum(-2) * x).sum(-1), (weights.sum(-1) * y).sum(-1)], -1)
 
 
 def box_in_torch(points: Any, height: int, width: int, reach: int) -> Any:
@@ -129,7 +150,13 @@ def _decoded_right(result: Any, maps: Any) -> bool:
     return bool(torch.equal(result.xy, _points_of(maps.float() if maps.dtype == torch.uint8 else maps)))
 
 
-def _decoder(name: str, goal: float, make: Any = random_maps, options: Any = None, is_right: Any = None) -> Any:
+def _nothing(labels: tuple[str, ...], dtypes: tuple[str, ...]) -> Iterator[Work]:
+    yield from ()
+
+
+def _decoder(
+    name: str, goal: float, make: Any = random_maps, options: Any = None, is_right: Any = None, peer: Any = None
+) -> Any:
     """Works of a decoder: `name` in fastcoord.decode, with `options`, which are added to the name."""
 
     def works(labels: tuple[str, ...], dtypes: tuple[str, ...]) -> Iterator[Work]:
@@ -150,7 +177,7 @@ def _decoder(name: str, goal: float, make: Any = random_maps, options: Any = Non
                     math.prod(SHAPES[label]) * kind.itemsize,
                     "read",
                     goal if dtype == "float32" else min(goal, 0.85),
-                    in_torch=argmax_in_torch if is_right is not None else None,
+                    in_torch=argmax_in_torch if is_right is not None else peer,
                     is_right=is_right,
                     cupy=argmax_in_cupy if name == "argmax" and not chosen else None,
                 )
@@ -224,14 +251,14 @@ def networks(labels: tuple[str, ...], dtypes: tuple[str, ...]) -> Iterator[Work]
     )  # fmt: skip
 
 
-_REFINEMENTS = getattr(fc.decode._argmax, "REFINEMENTS", ())  # those there are
+_REFINEMENTS = getattr(fc.decode._argmax, "REFINEMENTS", ())
 
 OPERATIONS = (
     _decoder("argmax", 0.9, is_right=_decoded_right),
     _decoder("onehot", 0.9, one_hot_maps, is_right=_decoded_right),
-    _decoder("soft_argmax", 0.85),
-    _decoder("center_of_mass", 0.9, options={"covariance": True}),
-    *(_decoder("argmax", 0.9, options={"refine": refine}) for refine in _REFINEMENTS if refine),
+    _decoder("center_of_mass", 0.9, blobs, options={"covariance": True}),
+    _decoder("argmax", 0.9, blobs, options={"refine": "dark"}) if "dark" in _REFINEMENTS else _nothing,
+    _decoder("soft_argmax", 0.85, peer=soft_argmax_in_torch),
     _encoder("onehot", None, "scatter"),
     _encoder("box", None, functools.partial(box_in_torch, reach=4)),
     _encoder("gaussian", 0.9, options={"sigma": 2.0}),
@@ -239,13 +266,16 @@ OPERATIONS = (
 
 
 def chosen(is_quick: bool) -> Iterator[Work]:
-    """What is measured, the most important first."""
-    labels = QUICK if is_quick else tuple(label for label in SHAPES if label != "images")
+    """What is measured, what has a goal first."""
     for works in OPERATIONS:
-        yield from works(labels, ("float32",))
-    yield from networks((), ())
+        yield from works(QUICK, ("float32",))
     for works in OPERATIONS[:2]:
-        yield from works(("eight D2",) if is_quick else labels, ("float16", "uint8"))
+        yield from works(("eight D2",), ("uint8", "float16"))
+    yield from networks((), ())
+    if is_quick:
+        return
     for works in OPERATIONS:
-        if not is_quick:
-            yield from (work for work in works(labels, ("uint8",)) if work.operation.startswith("encode"))
+        yield from works(("D2",), ("float32",))
+    yield from _decoder("soft_argmax", 0.85, options={"covariance": True})(("eight D2",), ("float32",))
+    for works in OPERATIONS:
+        yield from (work for work in works(("eight D2",), ("uint8",)) if work.operation.startswith("encode"))

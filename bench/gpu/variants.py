@@ -3,6 +3,7 @@
 import argparse
 import cProfile
 import functools
+import importlib
 import io
 import pstats
 from typing import Any
@@ -26,6 +27,7 @@ PARTS = [Share("parts", 256, parts, parts * 256) for parts in (264, 528, 1056, 2
 def shares(dtypes: list[str]) -> None:
     """Microseconds of each decoder with each share."""
     chosen = _decode_cuda.share
+    modules = {name: importlib.import_module(f"fastcoord.decode._{name}.cuda") for name in ("argmax", "onehot")}
     for name, make in (("argmax", table.random_maps), ("onehot", table.one_hot_maps)):
         for dtype in dtypes:
             for label, tried in (*WORKS, ("one", PARTS)):
@@ -34,13 +36,13 @@ def shares(dtypes: list[str]) -> None:
                 inputs = [make(shape, kind) for _ in range(buffers_for(one))]
                 found = {}
                 for share in (None, *tried):
-                    _decode_cuda.share = chosen if share is None else lambda maps, groups, share=share: share
+                    modules[name].share = chosen if share is None else lambda *_counts, share=share: share
                     _recorded._thread.recorded.clear()
                     try:
                         found[share] = _microseconds(getattr(fc.decode, name), inputs)
                     except Exception as error:
                         print(f"FAILED {name} {label} {dtype} {share}: {type(error).__name__}: {error}"[:300])
-                _decode_cuda.share = chosen
+                modules[name].share = chosen
                 _recorded._thread.recorded.clear()
                 shown = ", ".join(f"{_title(share)} {microseconds:.1f}" for share, microseconds in found.items())
                 print(f"{name}, {label}, {dtype}: {shown} µs", flush=True)

@@ -217,7 +217,7 @@ class CoordNet:
         The bits of a result do not depend on the number of threads; on a GPU they repeat.
 
         The first call for a shape of maps on a GPU copies the network's tables there and waits for that; other calls do
-        not wait. The CUDA kernels are proven in a simulator and as machine code, and have not run on a GPU.
+        not wait.
 
         Examples
         --------

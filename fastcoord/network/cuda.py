@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, pixel_array
 from fastcoord._compile import inlined
-from fastcoord._lanes import GROUP, WARP, block_merge, first_element, load_four, load_sixteen, warp_merge
+from fastcoord._lanes import GROUP, WARP, block_merge, first_element, warp_merge
 from fastcoord._launch import (
     described,
     device_of,
@@ -30,6 +30,7 @@ from fastcoord._launch import (
     words,
 )
 from fastcoord._vector import convert
+from fastcoord._wide import load_four, load_sixteen
 from fastcoord.network.formula import finish, merge, read_out
 from fastcoord.network.lane import column_adder, group_of_features, item, rows_from, several, table_at
 from fastcoord.network.plan_cuda import ROWS, Plan, plan

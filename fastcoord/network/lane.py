@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._lanes import GROUP, WARP, load_four, load_two
+from fastcoord._lanes import GROUP, WARP
 from fastcoord._vector import convert, like, select
+from fastcoord._wide import load_four, load_two
 from fastcoord.network.formula import absorb, add, begin, gate, merge, rectify, row_class
 
 

@@ -42,7 +42,7 @@ def argmax(
     Parameters
     ----------
     heatmaps : array (..., H, W)
-        bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16; of NumPy (or
+        bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64; of NumPy (or
         nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: they are read in place (but copied if
         the strides are no whole elements). Not modified.
     refine : None, "quarter", "quadratic", "dark", "dark_udp" or "gaussian"
@@ -145,9 +145,8 @@ def argmax(
     if compat is not None:
         least = max(0.0, least)  # 0 for NaN
     if is_on_gpu(heatmaps):
-        from fastcoord.decode._argmax import cuda
-
-        return cuda.argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
+        on_gpu: Decoded = _cuda().argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
+        return on_gpu
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
         given: Any = ()
@@ -171,3 +170,11 @@ def _number(name: str, value: Any) -> float:
     if number != number:
         raise ValueError(f"{name}: expected a number that is not NaN; got {value!r}")
     return number
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._argmax import cuda
+
+    return cuda

@@ -1,9 +1,7 @@
 """Who visits which pixel of a heatmap on a GPU.
 
-A map is read by one warp, one block or several, in groups of 16 bytes. A lane loads four groups before it looks at any,
-and of each group it keeps the largest pixel and where the group is. Only when a map is read, the one group that won is
-read again, from the cache: which of its pixels it was, and whether there are several. What fills no group at either end
-of a map, and maps whose pixels do not stand side by side, are read pixel by pixel.
+A map is read by one warp, one block or several, in groups of 16 bytes. What fills no group at either end of a map, and
+maps whose pixels do not stand side by side, are read pixel by pixel.
 """
 
 import functools
@@ -22,161 +20,18 @@ from fastcoord._lanes import (
     block_merge,
     column_and_row,
     first_element,
-    greater,
     keep,
     kept_merge,
-    load_eight,
-    load_four,
-    load_sixteen,
-    load_two,
-    moved,
     warp_merge,
     warp_share,
 )
 from fastcoord._launch import flat_memory, launch, layouts, words
-from fastcoord._vector import convert, like
-from fastcoord.decode._argmax import formula
-from fastcoord.decode._argmax.formula import EMPTY, finish, number_type, pixel, several_pixels
+from fastcoord._vector import convert
+from fastcoord.decode._argmax.formula import EMPTY, finish, number_type
 from fastcoord.decode._argmax.refinement import Window
+from fastcoord.decode._argmax.visit_cuda import LOADS, MEMBERS, NOWHERE, merge_states, nothing, resolver, visitor
 from fastcoord.decode._argmax.window_cuda import refiner, window_on_device
 from fastcoord.results import Decoded
-
-NOWHERE = np.int32(formula.NOWHERE)
-MEMBERS = 4  # of a state
-# By the pixels of a group
-LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: load_sixteen}
-
-
-@inlined
-def _merge(a: Any, b: Any) -> Any:
-    return formula.merge(a, b, NOWHERE)
-
-
-@inlined
-def _nothing(unit: Any) -> Any:
-    """The state before any pixel."""
-    return like(unit, 0), NOWHERE, np.int32(0), np.int32(0)
-
-
-@inlined
-def _one(value: Any, position: Any, unit: Any) -> Any:
-    """The state of one pixel."""
-    return pixel(convert(value, unit), np.int32(position), NOWHERE)
-
-
-@inlined
-def _largest_of_two(values: Any, unit: Any) -> Any:
-    """The largest number, and whether there is a NaN."""
-    a, b = convert(values[0], unit), convert(values[1], unit)
-    return greater(a, b), (a != a) | (b != b)
-
-
-@inlined
-def _largest_of_four(values: Any, unit: Any) -> Any:
-    a, in_a = _largest_of_two(values[:2], unit)
-    b, in_b = _largest_of_two(values[2:], unit)
-    return greater(a, b), in_a | in_b
-
-
-@inlined
-def _largest_of_eight(values: Any, unit: Any) -> Any:
-    a, in_a = _largest_of_four(values[:4], unit)
-    b, in_b = _largest_of_four(values[4:], unit)
-    return greater(a, b), in_a | in_b
-
-
-@inlined
-def _largest_of_sixteen(values: Any, unit: Any) -> Any:
-    a, in_a = _largest_of_eight(values[:8], unit)
-    b, in_b = _largest_of_eight(values[8:], unit)
-    return greater(a, b), in_a | in_b
-
-
-_LARGEST = {2: _largest_of_two, 4: _largest_of_four, 8: _largest_of_eight, 16: _largest_of_sixteen}
-
-
-@inlined
-def _groups(first: Any, layout: Any, items: Any) -> Any:
-    """Pixels before the first group of a map, its groups, and pixels after the last."""
-    pixels = layout.rows * layout.columns
-    head = min((layout.before - first) & (items - 1), pixels)
-    groups = (pixels - head) // items
-    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
-
-
-def _by_groups(items: int) -> Any:
-    """How a lane visits a map whose pixels stand side by side, `items` of them in a group."""
-    load: Any = LOADS[items]
-    largest_of = _LARGEST[items]
-
-    @inlined
-    def absorb(state: Any, values: Any, group: Any, head: Any, unit: Any) -> Any:
-        largest, has_nan = largest_of(values, unit)
-        position = np.int32(head + group * items)
-        return _merge(state, several_pixels(largest, position, np.int32(has_nan), NOWHERE))
-
-    @inlined
-    def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit: Any) -> Any:
-        state = _nothing(unit)
-        head, groups, tail = _groups(first, layout, items)
-        if lane < head + tail:
-            position = lane if lane < head else head + groups * items + lane - head
-            state = _merge(state, _one(images[np.uint64(first + position)], position, unit))
-        start, last = first + head, np.int32(groups - 1)
-        p = np.int32(lane)
-        while p <= last:
-            # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed one
-            # by one: a loop over a tuple of them stays a loop, with a search for its next member.
-            q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
-            a = load(images, start + items * np.int64(p))
-            b = load(images, start + items * np.int64(min(q, last)))
-            c = load(images, start + items * np.int64(min(r, last)))
-            d = load(images, start + items * np.int64(min(s, last)))
-            state = absorb(state, a, p, head, unit)
-            if q <= last:
-                state = absorb(state, b, q, head, unit)
-            if r <= last:
-                state = absorb(state, c, r, head, unit)
-            if s <= last:
-                state = absorb(state, d, s, head, unit)
-            p = np.int32(p + 4 * lanes)
-        return state
-
-    return visit
-
-
-@inlined
-def _by_pixels(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit: Any) -> Any:
-    """How a lane visits a map with any strides and any type of pixels."""
-    state = _nothing(unit)
-    pixels = layout.rows * layout.columns
-    column, row = column_and_row(lane, layout)
-    position = lane
-    while position < pixels:
-        at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
-        state = _merge(state, _one(images[np.uint64(at)], position, unit))
-        column, row = moved(column, row, layout)
-        position += lanes
-    return state
-
-
-def _resolver(items: int) -> Any:
-    """What makes a state of groups one of pixels: the group that won is looked at."""
-
-    @inlined
-    def resolved(images: Any, first: Any, layout: Any, state: Any, unit: Any) -> Any:
-        largest, position, several, has_nan = state
-        if items > 1 and position != NOWHERE:
-            head, groups, _tail = _groups(first, layout, items)
-            if position >= head and position < head + groups * items:
-                found = _nothing(unit)
-                for n in range(items):
-                    value = images[np.uint64(first + position + n)]
-                    found = _merge(found, _one(value, position + n, unit))
-                return found[0], found[1], found[2] | several, has_nan
-        return largest, position, several, has_nan
-
-    return resolved
 
 
 @inlined
@@ -214,8 +69,8 @@ def _answer(
 
 def _decoder(items: int, has_blocks: bool) -> Any:
     """A kernel with one block a map, or with one warp a map and so several maps a block."""
-    visit = _by_pixels if items == 1 else _by_groups(items)
-    merged_in, resolved = (block_merge if has_blocks else warp_merge)(_merge), _resolver(items)
+    visit = visitor(items)
+    merged_in, resolved = (block_merge if has_blocks else warp_merge)(merge_states), resolver(items)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def decode(
@@ -251,8 +106,8 @@ def _decoder(items: int, has_blocks: bool) -> Any:
 
 def _part_decoder(items: int) -> Any:
     """A kernel with several blocks a map, each of which keeps a state."""
-    visit = _by_pixels if items == 1 else _by_groups(items)
-    merged = block_merge(_merge)
+    visit = visitor(items)
+    merged = block_merge(merge_states)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def decode(images: Any, layout: Any, first_map: int, parts: int, unit: Any, kept: Any) -> None:
@@ -261,14 +116,14 @@ def _part_decoder(items: int) -> Any:
         lane, lanes = part * cuda.blockDim.x + cuda.threadIdx.x, parts * cuda.blockDim.x
         state = merged(visit(images, first_element(i, layout), layout, lane, lanes, unit))
         if cuda.threadIdx.x == 0:
-            keep(kept, (first_map + i) * parts + part, state, _nothing(unit))
+            keep(kept, (first_map + i) * parts + part, state, nothing(unit))
 
     return decode
 
 
 def _part_merger(items: int) -> Any:
     """A kernel with one block a map, which merges the kept states."""
-    merged, resolved = kept_merge(_merge), _resolver(items)
+    merged, resolved = kept_merge(merge_states), resolver(items)
 
     @cuda.jit  # type: ignore[untyped-decorator]
     def merge_parts(
@@ -288,7 +143,7 @@ def _part_merger(items: int) -> Any:
         status: Any,
     ) -> None:
         at: Any = np.int64(first_map + cuda.blockIdx.x)
-        state = merged(kept, at * parts, parts, _nothing(unit))
+        state = merged(kept, at * parts, parts, nothing(unit))
         if cuda.threadIdx.x == 0:
             state = resolved(images, first_element(cuda.blockIdx.x, layout), layout, state, unit)
             _answer(state, layout, at, skips, threshold, numbers, each, has_each, xy, score, status)
@@ -350,8 +205,8 @@ def _refined_answer(refine: str | None, compat: str | None) -> Any:
 
 def _refiner(items: int, has_blocks: bool, refine: str | None, compat: str | None) -> Any:
     """As `_decoder`."""
-    visit = _by_pixels if items == 1 else _by_groups(items)
-    merged_in, resolved = (block_merge if has_blocks else warp_merge)(_merge), _resolver(items)
+    visit = visitor(items)
+    merged_in, resolved = (block_merge if has_blocks else warp_merge)(merge_states), resolver(items)
     answer = _refined_answer(refine, compat)
 
     @cuda.jit  # type: ignore[untyped-decorator]
@@ -397,7 +252,7 @@ def _refiner(items: int, has_blocks: bool, refine: str | None, compat: str | Non
 
 def _refining_merger(items: int, refine: str | None, compat: str | None) -> Any:
     """As `_part_merger`."""
-    merged, resolved = kept_merge(_merge), _resolver(items)
+    merged, resolved = kept_merge(merge_states), resolver(items)
     answer = _refined_answer(refine, compat)
 
     @cuda.jit  # type: ignore[untyped-decorator]
@@ -426,7 +281,7 @@ def _refining_merger(items: int, refine: str | None, compat: str | None) -> Any:
         lane = cuda.threadIdx.x
         at: Any = np.int64(first_map + cuda.blockIdx.x)
         first = first_element(cuda.blockIdx.x, layout)
-        state = merged(kept, at * parts, parts, _nothing(unit))
+        state = merged(kept, at * parts, parts, nothing(unit))
         if lane < WARP:
             if lane == 0:
                 state = resolved(images, first, layout, state, unit)

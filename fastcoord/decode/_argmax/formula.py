@@ -109,6 +109,21 @@ def pixel(value: Any, position: Any, nowhere: Any) -> Any:
 
 
 @inlined
+def absorb_counting(state: Any, value: Any, position: Any) -> Any:
+    """(largest, position of the first, whether there are several) after a value behind those before, which is not NaN.
+
+    It begins with what is lower than every value.
+    """
+    largest, first, several = state
+    is_greater, is_equal = value > largest, value == largest
+    return (
+        select(is_greater, value, largest),
+        select(is_greater, position, first),
+        select(is_greater, like(several, 0), select(is_equal, like(several, 1), several)),
+    )
+
+
+@inlined
 def several_pixels(largest: Any, position: Any, has_nan: Any, nowhere: Any) -> Any:
     """The state of pixels side by side, the first at `position`; their `largest` is NaN if all are.
 

@@ -1,5 +1,6 @@
 """`decode.center_of_mass`: the mean position of a heatmap's pixels, and its gradient."""
 
+import functools
 import operator
 from typing import Any
 
@@ -44,7 +45,7 @@ def center_of_mass(
     Parameters
     ----------
     heatmaps : array (..., H, W)
-        bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16; of NumPy (or
+        bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64; of NumPy (or
         nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: they are read in place (but copied if
         the strides are no whole elements). Not modified.
     covariance : bool
@@ -99,9 +100,8 @@ def center_of_mass(
     """
     options = _checked(window, clip_negative, nan)
     if is_on_gpu(heatmaps):
-        from fastcoord.decode._center_of_mass import cuda
-
-        return cuda.center_of_mass(heatmaps, *options, axes, grid, out, bool(covariance))
+        on_gpu: Decoded = _cuda().center_of_mass(heatmaps, *options, axes, grid, out, bool(covariance))
+        return on_gpu
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, spread: Any, status: Any) -> None:
         cpu.center_of_mass(maps, *options, numbers, xy, score, spread, status)
@@ -243,3 +243,11 @@ def _reach(window: Any) -> tuple[int, int] | None:
     if rows < 0 or columns < 0:
         raise ValueError(f"window: expected integers of at least 0; got {window!r}")
     return min(rows, _FARTHEST), min(columns, _FARTHEST)
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._center_of_mass import cuda
+
+    return cuda

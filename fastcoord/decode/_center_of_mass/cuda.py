@@ -26,10 +26,6 @@ from fastcoord._lanes import (
     first_element,
     keep,
     kept_state,
-    load_four,
-    load_sixteen,
-    moved,
-    next_pixel,
     warp_merge,
 )
 from fastcoord._launch import flat_memory, launch, layouts, words
@@ -39,16 +35,10 @@ from fastcoord.decode._center_of_mass.formula import (
     HUGE,
     TINY,
     about,
-    absorb,
-    absorb_line,
-    absorb_pixel,
-    absorb_squares,
     compared_type,
-    counted,
     finish,
     is_far,
     is_finite,
-    larger,
     limits,
     mean,
     merge_keeping,
@@ -59,176 +49,12 @@ from fastcoord.decode._center_of_mass.formula import (
     status_of,
     total,
 )
+from fastcoord.decode._center_of_mass.visit_cuda import NOWHERE, VISITS, by_pixels, larger_pixel, search
 from fastcoord.results import Decoded
 
-FOUR = 4  # floats in a group
 FACTS = 12  # numbers of a map, of which the gradient is made
 MEMBERS = 9  # of what a block keeps: moments, their centre, what pixels were multiplied with
-PLAIN = 16  # pixels that are added up before what rounding takes is kept
-NOWHERE = np.int32((1 << 31) - 1)
 DONE, CENTERED, SMALLER = 0, 1, 2  # what a warp or a block does next
-
-
-@inlined
-def _larger(a: Any, b: Any) -> Any:
-    return larger(a, b, NOWHERE)
-
-
-@inlined
-def _absorb(moments: Any, value: Any, column: Any, row: Any, about: Any) -> Any:
-    """The moments after one more pixel; `about`: their centre, what a pixel is times, and the limits of `counted`."""
-    center_x, center_y, times, least, of_nan = about
-    number = counted(convert(value, times), least, of_nan) * times
-    return absorb_pixel(moments, number, convert(column - center_x, times), convert(row - center_y, times))
-
-
-@inlined
-def _absorb_four(moments: Any, values: Any, column: Any, row: Any, layout: Any, about: Any) -> Any:
-    a, b, c, d = values
-    moments = _absorb(moments, a, column, row, about)
-    column, row = next_pixel(column, row, layout)
-    moments = _absorb(moments, b, column, row, about)
-    column, row = next_pixel(column, row, layout)
-    moments = _absorb(moments, c, column, row, about)
-    column, row = next_pixel(column, row, layout)
-    moments = _absorb(moments, d, column, row, about)
-    column, row = next_pixel(column, row, layout)
-    return moments, column, row
-
-
-@inlined
-def _absorb_sixteen(moments: Any, values: Any, column: Any, row: Any, layout: Any, about: Any) -> Any:
-    moments, column, row = _absorb_four(moments, values[:4], column, row, layout, about)
-    moments, column, row = _absorb_four(moments, values[4:8], column, row, layout, about)
-    moments, column, row = _absorb_four(moments, values[8:12], column, row, layout, about)
-    return _absorb_four(moments, values[12:], column, row, layout, about)
-
-
-@inlined
-def _line_of_four(line: Any, values: Any, at: Any) -> Any:
-    """The sums of a line after four more pixels, which count as they are; the first is `at` from its origin."""
-    a, b, c, d = values
-    line = absorb(absorb(line, convert(a, at), at), convert(b, at), at + like(at, 1))
-    return absorb(absorb(line, convert(c, at), at + like(at, 2)), convert(d, at), at + like(at, 3))
-
-
-@inlined
-def _line_of_sixteen(line: Any, values: Any, at: Any) -> Any:
-    line = _line_of_four(_line_of_four(line, values[:4], at), values[4:8], at + like(at, 4))
-    return _line_of_four(_line_of_four(line, values[8:12], at + like(at, 8)), values[12:], at + like(at, 12))
-
-
-def _by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> Any:
-    """How a lane adds up a map whose pixels stand side by side, `items` of them in a group."""
-
-    @inlined
-    def absorb_next(moments: Any, values: Any, column: Any, row: Any, layout: Any, about: Any, is_line: Any) -> Any:
-        """The moments after one more group; `is_line`: its pixels are in one row, and count as they are."""
-        if is_line:
-            center_x, center_y, times, _least, _of_nan = about
-            zero = like(times, 0)
-            mass, first, squares = line_of_group((zero, zero, zero), values, zero)
-            along, across = convert(column - center_x, times), convert(row - center_y, times)
-            return absorb_squares(absorb_line(moments, mass, first, along, across), squares)
-        moments, _column, _row = absorb_group(moments, values, column, row, layout, about)
-        return moments
-
-    @inlined
-    def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, about: Any) -> Any:
-        zero, one = like(about[2], 0), like(about[2], 1)
-        kept = nothing(zero) + nothing(zero)
-        pixels = layout.rows * layout.columns
-        head = np.int32(min((layout.before - first) & (items - 1), pixels))  # pixels before the first group
-        groups = np.int32((pixels - head) // items)
-        tail = pixels - head - groups * items
-        if lane < head + tail:
-            pixel = lane if lane < head else pixels - tail + lane - head
-            column, row = column_and_row(pixel, layout)
-            some = _absorb(nothing(zero), images[np.uint64(first + pixel)], column, row, about)
-            kept = merge_keeping(kept, some + nothing(zero))
-        _x, _y, times, least, of_nan = about
-        is_plain = times == one and of_nan != of_nan and least < zero
-        is_line = is_plain and (layout.columns & (items - 1)) == 0 and (head & (items - 1)) == 0
-        start, last = first + head, np.int32(groups - 1)
-        column, row = column_and_row(head + lane * items, layout)
-        p = np.int32(lane)
-        while p <= last:
-            some = nothing(zero)
-            if items == FOUR:  # four groups of four floats; one of bytes has as many values
-                # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed
-                # one by one: a loop over a tuple of them stays a loop, with a search for its next member.
-                q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
-                a = load(images, start + items * np.int64(p))
-                b = load(images, start + items * np.int64(min(q, last)))
-                c = load(images, start + items * np.int64(min(r, last)))
-                d = load(images, start + items * np.int64(min(s, last)))
-                some = absorb_next(some, a, column, row, layout, about, is_line)
-                column, row = moved(column, row, layout)
-                if q <= last:
-                    some = absorb_next(some, b, column, row, layout, about, is_line)
-                column, row = moved(column, row, layout)
-                if r <= last:
-                    some = absorb_next(some, c, column, row, layout, about, is_line)
-                column, row = moved(column, row, layout)
-                if s <= last:
-                    some = absorb_next(some, d, column, row, layout, about, is_line)
-                p = np.int32(s + lanes)
-            else:
-                values = load(images, start + items * np.int64(p))
-                some = absorb_next(some, values, column, row, layout, about, is_line)
-                p = np.int32(p + lanes)
-            column, row = moved(column, row, layout)
-            kept = merge_keeping(kept, some + nothing(zero))
-        return kept
-
-    return visit
-
-
-@inlined
-def _place_in(region: Any, pixel: Any) -> Any:
-    """The column and the row, in the map, of a pixel of a region (top, left, rows, columns) of it."""
-    top, left, _rows, columns = region
-    row: Any = np.uint32(pixel) // np.uint32(columns)
-    return np.int32(left + pixel - np.int64(row) * columns), np.int32(top + row)
-
-
-@inlined
-def _element(first: Any, layout: Any, column: Any, row: Any) -> Any:
-    return np.uint64(first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride)
-
-
-@inlined
-def _by_pixels(images: Any, first: int, layout: Any, region: Any, lane: int, lanes: int, about: Any) -> Any:
-    """How a lane adds up a region of a map with any strides and any type of pixels."""
-    zero = like(about[2], 0)
-    kept = nothing(zero) + nothing(zero)
-    pixels = region[2] * region[3]
-    pixel = lane
-    while pixel < pixels:
-        some = nothing(zero)
-        for _ in range(PLAIN):
-            if pixel < pixels:
-                column, row = _place_in(region, pixel)
-                some = _absorb(some, images[_element(first, layout, column, row)], column, row, about)
-            pixel += lanes
-        kept = merge_keeping(kept, some + nothing(zero))
-    return kept
-
-
-@inlined
-def _search(images: Any, first: int, layout: Any, lane: int, lanes: int, compared: Any) -> Any:
-    """How a lane looks for the largest pixel."""
-    found = like(compared, 0), NOWHERE, np.int32(0)
-    region = 0, 0, layout.rows, layout.columns
-    pixels = layout.rows * layout.columns
-    pixel = lane
-    while pixel < pixels:
-        column, row = _place_in(region, pixel)
-        value = convert(images[_element(first, layout, column, row)], compared)
-        is_nan = value != value
-        found = _larger(found, (value, NOWHERE if is_nan else np.int32(pixel), np.int32(1 if is_nan else 0)))
-        pixel += lanes
-    return found
 
 
 def _same_for_all(has_blocks: bool) -> Any:
@@ -258,12 +84,6 @@ def _same_for_all(has_blocks: bool) -> Any:
     return told
 
 
-@inlined
-def _whole(images: Any, first: int, layout: Any, lane: int, lanes: int, about: Any) -> Any:
-    """How a lane adds up a whole map that has no groups."""
-    return _by_pixels(images, first, layout, (0, 0, layout.rows, layout.columns), lane, lanes, about)
-
-
 def _finder(visit: Any, has_blocks: bool) -> Any:
     """How the lanes of a map, or of a part of it, find its moments, which lane 0 has.
 
@@ -284,7 +104,7 @@ def _finder(visit: Any, has_blocks: bool) -> Any:
         while following != DONE:
             about = center_x, center_y, times, least, of_nan
             if has_window:
-                kept = _by_pixels(images, first, layout, region, lane, lanes, about)
+                kept = by_pixels(images, first, layout, region, lane, lanes, about)
             else:
                 kept = visit(images, first, layout, lane, lanes, about)
             moments = total(merged(kept))
@@ -340,7 +160,7 @@ def _answer(
 def _decoder(visit: Any, has_blocks: bool) -> Any:
     """A kernel with one block a map, or with one warp a map and so several maps a block."""
     find = _finder(visit, has_blocks)
-    found_by_all = (block_merge if has_blocks else warp_merge)(_larger)
+    found_by_all = (block_merge if has_blocks else warp_merge)(larger_pixel)
     told = _same_for_all(has_blocks)
 
     @cuda.jit  # type: ignore[untyped-decorator]
@@ -375,7 +195,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
             first = first_element(i, layout)
             top, left, rows, columns, spoils = 0, 0, layout.rows, layout.columns, np.int32(0)
             if window_rows >= 0:
-                _value, position, has_nan = found_by_all(_search(images, first, layout, lane, lanes, compared))
+                _value, position, has_nan = found_by_all(search(images, first, layout, lane, lanes, compared))
                 position, spoils, _none = told(position, has_nan, 0)
                 column, row = column_and_row(position, layout)
                 top, left = max(row - window_rows, 0), max(column - window_columns, 0)
@@ -513,15 +333,10 @@ def merge_parts(
         _answer(moments, center_x, center_y, least, (0, 0, rows, columns), at, unit, placement, out)
 
 
-_VISITS = {
-    1: _whole,
-    4: _by_groups(load_four, _absorb_four, _line_of_four, FOUR),
-    16: _by_groups(load_sixteen, _absorb_sixteen, _line_of_sixteen, 16),
-}
 kernels = {
-    "warps": {items: _decoder(visit, False) for items, visit in _VISITS.items()},
-    "blocks": {items: _decoder(visit, True) for items, visit in _VISITS.items()},
-    "parts": {items: _part_decoder(visit) for items, visit in _VISITS.items()},
+    "warps": {items: _decoder(visit, False) for items, visit in VISITS.items()},
+    "blocks": {items: _decoder(visit, True) for items, visit in VISITS.items()},
+    "parts": {items: _part_decoder(visit) for items, visit in VISITS.items()},
 }
 
 
@@ -563,7 +378,7 @@ def launch_decoders(
     items = GROUP // dtype.itemsize if is_whole and has_type and read.memory.nbytes >= 2 * GROUP else 1
     rows = rows_in_part(width)
     count = read.count * len(read.starts)
-    shared = share(count, -(-height * width // items), -(-height // rows), window is None)
+    shared = share(count, -(-height * width // items), -(-height // rows), window is None, True)
     memory = flat_memory("heatmaps", read.memory, array)
     _words, before = words(read.memory, array)
     number = number_type(loaded_type(dtype), height, width)

@@ -13,7 +13,7 @@ from fastcoord import _placement
 from fastcoord._arrays import maps, pixel_array
 from fastcoord._compile import inlined
 from fastcoord._draw_cuda import stretches
-from fastcoord._lanes import GROUP, WARP, column_and_row, first_element, store_four
+from fastcoord._lanes import GROUP, WARP, column_and_row, first_element
 from fastcoord._launch import (
     described,
     device_of,
@@ -27,6 +27,7 @@ from fastcoord._launch import (
 )
 from fastcoord._placement_cuda import placement
 from fastcoord._vector import convert, like
+from fastcoord._wide import store_four
 from fastcoord.decode._center_of_mass.cuda import FACTS, launch_decoders
 from fastcoord.decode._center_of_mass.formula import counts, limits, number_type, slope, slopes
 from fastcoord.grid import numbers_for, require_grid

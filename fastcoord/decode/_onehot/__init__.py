@@ -1,5 +1,6 @@
 """`decode.onehot`: the post's network."""
 
+import functools
 from typing import Any
 
 from fastcoord._arrays import Maps, is_on_gpu
@@ -30,7 +31,7 @@ def onehot(
     Parameters
     ----------
     images : array (..., H, W)
-        bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16; of NumPy (or
+        bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64; of NumPy (or
         nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: it is read in place (but copied if its
         strides are no whole elements). Not modified.
     axes : two ints
@@ -73,11 +74,18 @@ def onehot(
            [30., 20.]], dtype=float32)
     """
     if is_on_gpu(images):
-        from fastcoord.decode._onehot import cuda
-
-        return cuda.onehot(images, axes, grid, out)
+        on_gpu: Decoded = _cuda().onehot(images, axes, grid, out)
+        return on_gpu
     return decoded("images", images, axes, grid, out, _decode)
 
 
 def _decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
     cpu.onehot(maps, numbers, xy, score, status)
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._onehot import cuda
+
+    return cuda

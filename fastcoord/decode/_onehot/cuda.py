@@ -23,15 +23,13 @@ from fastcoord._lanes import (
     first_element,
     keep,
     kept_merge,
-    load_eight,
-    load_four,
-    load_sixteen,
     moved,
     next_pixel,
     warp_merge,
 )
 from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._vector import convert
+from fastcoord._wide import load_eight, load_four, load_sixteen
 from fastcoord.decode._onehot.formula import (
     PLAIN,
     STATE,

@@ -1,5 +1,6 @@
 """`decode.soft_argmax`: the mean position under the softmax of a heatmap, and its gradient."""
 
+import functools
 import operator
 from typing import Any
 
@@ -44,7 +45,7 @@ def soft_argmax(
     Parameters
     ----------
     heatmaps : array (..., H, W)
-        The logits: bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16, of
+        The logits: bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64, of
         NumPy (or nested lists), PyTorch or JAX on the CPU, or on a GPU; with any strides: they are read in place (but
         copied if the strides are no whole elements). Integers and floats of 16 bits are taken as float32. Pixels that
         are −∞ count nothing; otherwise any finite numbers are fine, however large. Not modified.
@@ -99,9 +100,8 @@ def soft_argmax(
         raise TypeError(f"covariance: expected a bool; got {covariance!r}")
     reach = checked_window(window)
     if is_on_gpu(heatmaps):
-        from fastcoord.decode._soft_argmax import cuda
-
-        return cuda.soft_argmax(heatmaps, number, bool(covariance), reach, axes, grid, out)
+        on_gpu: Decoded = _cuda().soft_argmax(heatmaps, number, bool(covariance), reach, axes, grid, out)
+        return on_gpu
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, spread: Any, status: Any) -> None:
         wants = COVARIANCE if covariance else NOTHING_MORE
@@ -226,3 +226,11 @@ def checked_window(window: Any) -> int | None:
     if reach < 0 or isinstance(window, bool):
         raise ValueError(f"window: expected an integer of at least 0; got {window!r}")
     return reach
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.decode._soft_argmax import cuda
+
+    return cuda

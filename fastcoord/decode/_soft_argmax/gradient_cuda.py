@@ -13,7 +13,7 @@ from fastcoord._arrays import maps, pixel_array
 from fastcoord._decode_cuda import share
 from fastcoord._draw_cuda import stretches
 from fastcoord._exponential import rate
-from fastcoord._lanes import GROUP, block_share, column_and_row, first_element, load_four, moved, warp_share
+from fastcoord._lanes import GROUP, block_share, column_and_row, first_element, moved, warp_share
 from fastcoord._launch import (
     described,
     device_of,
@@ -29,6 +29,7 @@ from fastcoord._placement import NUMBERS, numbers_at
 from fastcoord._placement_cuda import placement
 from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, select
+from fastcoord._wide import load_four
 from fastcoord.decode._soft_argmax.cuda import finder, part_of, where
 from fastcoord.decode._soft_argmax.formula import pull
 from fastcoord.grid import numbers_for, require_grid
@@ -118,7 +119,7 @@ def vjp(grad_xy: Any, heatmaps: Any, temperature: float, window: int | None, axe
     into = maps("out", seen_gradient, axes, for_writing=True)
     is_whole = read.column_stride == 1 and read.row_stride == width
     items = 4 if is_whole and seen.dtype == np.float32 and read.memory.nbytes >= 2 * GROUP else 1
-    shared = share(read.count * len(read.starts), -(-height * width // items), may_part=False)
+    shared = share(read.count * len(read.starts), -(-height * width // items), may_part=False, again=True)
     has_blocks, lanes = shared.form == "blocks", shared.lanes
     reach = 0 if window is None else min(window, height + width)
     options = reach, tuple(rate(temperature, dtype)), dtype.type(1 / temperature)

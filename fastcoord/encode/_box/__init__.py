@@ -48,7 +48,7 @@ def box(
     value : number
         Of the pixels in the square: any that `dtype` can hold, which is rounded to a floating-point type.
     dtype : data type
-        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64
         (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
@@ -96,10 +96,16 @@ def box(
             [  0,   0,   0, 128, 128]]], dtype=uint8)
     """
     if is_on_gpu(xy):
-        from fastcoord.encode._box import cuda
-
-        return cuda.box(xy, shape, size, value, dtype, axes, grid, return_weight, out)
+        return _cuda().box(xy, shape, size, value, dtype, axes, grid, return_weight, out)
     height, width = canvas(shape)
     dtype = pixel_type(dtype, halves=True)
     draw = functools.partial(cpu.box, radius("size", size, height, width), pixel_value("value", value, dtype))
     return drawn(xy, (height, width), dtype, axes, grid, return_weight, out, draw)
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.encode._box import cuda
+
+    return cuda

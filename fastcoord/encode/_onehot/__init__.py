@@ -41,7 +41,7 @@ def onehot(
     shape : two ints
         (height, width) of an image.
     dtype : data type
-        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64, and on the CPU float16 or bfloat16
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float16, bfloat16, float32 or float64
         (in NumPy's arrays that of the package ml_dtypes). It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
@@ -81,9 +81,7 @@ def onehot(
            [0, 0, 0, 0]], dtype=uint8)
     """
     if is_on_gpu(xy):
-        from fastcoord.encode._onehot import cuda
-
-        return cuda.onehot(xy, shape, dtype, axes, grid, return_weight, out)
+        return _cuda().onehot(xy, shape, dtype, axes, grid, return_weight, out)
     size, dtype = canvas(shape), pixel_type(dtype, halves=True)
     return drawn(xy, size, dtype, axes, grid, return_weight, out, _draw(dtype))
 
@@ -91,3 +89,11 @@ def onehot(
 @functools.cache
 def _draw(dtype: np.dtype[Any]) -> Callable[[Maps, Any, Any], None]:
     return functools.partial(cpu.onehot, pixel_value("1", 1, dtype))
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.encode._onehot import cuda
+
+    return cuda

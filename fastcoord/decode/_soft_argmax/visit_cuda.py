@@ -1,0 +1,238 @@
+"""How a lane of a GPU visits a heatmap, by groups of 16 bytes or by pixels: for its largest pixel, and for sums."""
+
+from typing import Any
+
+import numpy as np
+
+from fastcoord._compile import inlined
+from fastcoord._exponential_cuda import power
+from fastcoord._lanes import column_and_row, greater, moved, next_pixel
+from fastcoord._vector import convert, like, maximum, select
+from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, absorb_pixel, weight
+
+FOUR = 4  # floats in a group
+NOWHERE = np.int32((1 << 31) - 1)
+
+
+# The largest pixel. Found is (the largest, where it is first, of windows only, whether there is NaN)
+
+
+@inlined
+def find_pixel(found: Any, value: Any, position: Any) -> Any:
+    largest, first, is_spoilt = found
+    is_greater = value > largest
+    is_first = (value == largest) & (position < first)
+    return (
+        maximum(value, largest),
+        select(is_greater | is_first, position, first),
+        select(value != value, like(position, 1), is_spoilt),
+    )
+
+
+@inlined
+def merge_found(a: Any, b: Any) -> Any:
+    found = find_pixel(a, b[0], b[1])
+    return found[0], found[1], maximum(a[2], b[2])
+
+
+@inlined
+def _find_four(found: Any, values: Any, factor: Any) -> Any:
+    a, b, c, d = (
+        *(convert(values[0], factor), convert(values[1], factor)),
+        *(convert(values[2], factor), convert(values[3], factor)),
+    )
+    has_nan = (a != a) | (b != b) | (c != c) | (d != d)
+    largest = greater(greater(greater(a, b), greater(c, d)), found[0])
+    return largest, found[1], select(has_nan, np.int32(1), found[2])
+
+
+@inlined
+def _find_sixteen(found: Any, values: Any, factor: Any) -> Any:
+    found = _find_four(_find_four(found, values[:4], factor), values[4:8], factor)
+    return _find_four(_find_four(found, values[8:12], factor), values[12:], factor)
+
+
+@inlined
+def _groups(first: Any, layout: Any, items: Any) -> Any:
+    """Pixels before the first group of a map, its groups, and pixels after the last."""
+    pixels = layout.rows * layout.columns
+    head = min((layout.before - first) & (items - 1), pixels)
+    groups = (pixels - head) // items
+    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
+
+
+@inlined
+def _lone(lane: Any, head: Any, groups: Any, items: Any) -> Any:
+    """The pixel of no group that a lane takes, one of those before the first group and those after the last."""
+    return lane if lane < head else head + groups * items + lane - head
+
+
+def searcher(load: Any, items: int) -> Any:
+    """How a lane looks for the largest pixel: by groups, or, where `items` is 1, by pixels and with its position."""
+    find_group = _find_four if items == FOUR else _find_sixteen
+
+    @inlined
+    def search(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, factor: Any) -> Any:
+        found = like(factor, -INFINITY), NOWHERE, np.int32(0)
+        head, groups, tail = _groups(first, layout, items)
+        if lane < head + tail:
+            value = convert(images[np.uint64(first + _lone(lane, head, groups, items))], factor)
+            found = find_pixel(found, value, NOWHERE)
+        start, last = first + head, np.int32(groups - 1)
+        p = np.int32(lane)
+        while p <= last:
+            # Beyond the last group it is the last one again, which changes nothing: no branch stands between the loads.
+            q, r = min(np.int32(p + lanes), last), min(np.int32(p + 2 * lanes), last)
+            a = load(images, start + items * np.int64(p))
+            b = load(images, start + items * np.int64(q))
+            c = load(images, start + items * np.int64(r))
+            d = load(images, start + items * np.int64(min(np.int32(p + 3 * lanes), last)))
+            found = find_group(find_group(found, a, factor), b, factor)
+            found = find_group(find_group(found, c, factor), d, factor)
+            p = np.int32(p + 4 * lanes)
+        return found
+
+    @inlined
+    def search_pixels(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, factor: Any) -> Any:
+        found = like(factor, -INFINITY), NOWHERE, np.int32(0)
+        pixels = layout.rows * layout.columns
+        column, row = column_and_row(lane, layout)
+        position = lane
+        while position < pixels:
+            at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
+            found = find_pixel(found, convert(images[np.uint64(at)], factor), np.int32(position))
+            column, row = moved(column, row, layout)
+            position += lanes
+        return found
+
+    return search if items > 1 else search_pixels
+
+
+# Sums: absorb(sums, value, x, y, given), given is of all pixels alike
+
+
+@inlined
+def absorb_alone(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    """For first moments without second ones, in whose covariance, where moments cancel, `power` was found wanting."""
+    return absorb(sums, power(value - given[0], (given[1], given[2])), x, y)
+
+
+@inlined
+def absorb_first(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    return absorb(sums, weight(value, given[0], (given[1], given[2])), x, y)
+
+
+@inlined
+def absorb_second(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    return absorb_pixel(sums, weight(value, given[0], (given[1], given[2])), x - given[3], y - given[4])
+
+
+def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
+    """How a lane visits a map whose pixels stand side by side, `items` of them in a group.
+
+    The sums of some groups are kept by themselves, from `nil` on.
+    """
+
+    @inlined
+    def absorb_next(sums: Any, value: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
+        unit = given[0]
+        sums = absorb_one(sums, convert(value, unit), convert(column, unit), convert(row, unit), given)
+        column, row = next_pixel(column, row, layout)
+        return sums, column, row
+
+    @inlined
+    def absorb_four(sums: Any, values: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
+        a, b, c, d = values
+        sums, column, row = absorb_next(sums, a, column, row, layout, given)
+        sums, column, row = absorb_next(sums, b, column, row, layout, given)
+        sums, column, row = absorb_next(sums, c, column, row, layout, given)
+        return absorb_next(sums, d, column, row, layout, given)
+
+    @inlined
+    def absorb_four_in_row(sums: Any, values: Any, x: Any, y: Any, given: Any) -> Any:
+        unit = given[0]
+        a, b, c, d = values
+        sums = absorb_one(sums, convert(a, unit), x, y, given)
+        sums = absorb_one(sums, convert(b, unit), x + like(x, 1), y, given)
+        sums = absorb_one(sums, convert(c, unit), x + like(x, 2), y, given)
+        return absorb_one(sums, convert(d, unit), x + like(x, 3), y, given)
+
+    @inlined
+    def absorb_group(sums: Any, values: Any, column: Any, row: Any, layout: Any, is_in_row: Any, given: Any) -> Any:
+        if is_in_row:
+            x, y = convert(column, given[0]), convert(row, given[0])
+            if items == FOUR:
+                sums = absorb_four_in_row(sums, values, x, y, given)
+            else:
+                sums = absorb_four_in_row(sums, values[:4], x, y, given)
+                sums = absorb_four_in_row(sums, values[4:8], x + like(x, 4), y, given)
+                sums = absorb_four_in_row(sums, values[8:12], x + like(x, 8), y, given)
+                sums = absorb_four_in_row(sums, values[12:], x + like(x, 12), y, given)
+        elif items == FOUR:
+            sums, _x, _y = absorb_four(sums, values, column, row, layout, given)
+        else:
+            sums, column, row = absorb_four(sums, values[:4], column, row, layout, given)
+            sums, column, row = absorb_four(sums, values[4:8], column, row, layout, given)
+            sums, column, row = absorb_four(sums, values[8:12], column, row, layout, given)
+            sums, _x, _y = absorb_four(sums, values[12:], column, row, layout, given)
+        return sums
+
+    @inlined
+    def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, given: Any, nil: Any, kept: Any) -> Any:
+        head, groups, tail = _groups(first, layout, items)
+        if lane < head + tail:
+            position = _lone(lane, head, groups, items)
+            column, row = column_and_row(position, layout)
+            value = images[np.uint64(first + position)]
+            sums, _column, _row = absorb_next(nil, value, column, row, layout, given)
+            kept = keep_block(kept, sums)
+        # whether the pixels of each group are in one row
+        is_in_row = (layout.columns & (items - 1)) == 0 and (head & (items - 1)) == 0
+        start, last = first + head, np.int32(groups - 1)
+        column, row = column_and_row(head + lane * items, layout)
+        p = np.int32(lane)
+        while p <= last:
+            sums = nil
+            if items == FOUR:  # four groups of four floats; one of bytes has as many values
+                # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed
+                # one by one: a loop over a tuple of them stays a loop, with a search for its next member.
+                q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
+                a = load(images, start + items * np.int64(p))
+                b = load(images, start + items * np.int64(min(q, last)))
+                c = load(images, start + items * np.int64(min(r, last)))
+                d = load(images, start + items * np.int64(min(s, last)))
+                sums = absorb_group(sums, a, column, row, layout, is_in_row, given)
+                column, row = moved(column, row, layout)
+                if q <= last:
+                    sums = absorb_group(sums, b, column, row, layout, is_in_row, given)
+                column, row = moved(column, row, layout)
+                if r <= last:
+                    sums = absorb_group(sums, c, column, row, layout, is_in_row, given)
+                column, row = moved(column, row, layout)
+                if s <= last:
+                    sums = absorb_group(sums, d, column, row, layout, is_in_row, given)
+                p = np.int32(s + lanes)
+            else:
+                values = load(images, start + items * np.int64(p))
+                sums = absorb_group(sums, values, column, row, layout, is_in_row, given)
+                p = np.int32(p + lanes)
+            column, row = moved(column, row, layout)
+            kept = keep_block(kept, sums)
+        return kept
+
+    @inlined
+    def visit_pixels(
+        images: Any, first: Any, layout: Any, lane: Any, lanes: Any, given: Any, nil: Any, kept: Any
+    ) -> Any:
+        pixels = layout.rows * layout.columns
+        column, row = column_and_row(lane, layout)
+        position = lane
+        while position < pixels:
+            at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
+            value, x, y = convert(images[np.uint64(at)], given[0]), convert(column, given[0]), convert(row, given[0])
+            kept = keep_block(kept, absorb_one(nil, value, x, y, given))
+            column, row = moved(column, row, layout)
+            position += lanes
+        return kept
+
+    return visit if items > 1 else visit_pixels
