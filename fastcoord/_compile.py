@@ -208,7 +208,10 @@ def _in_a_thread(compile_or_read: Callable[..., Any], *args: Any) -> Any:
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=run, name="fastcoord compiles").start()
+    thread = threading.Thread(target=run, name="fastcoord compiles")
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)  # a signal that comes just before a wait does not end it
     return done.result()
 
 
