@@ -2,9 +2,9 @@
 
 ``python -m bench.report`` prints them; ``--write README.md`` puts each between its markers, ``<!-- table: NAME -->``
 and ``<!-- end -->``; ``--check README.md`` fails where the file differs from the stored figures. NAME is an operation
-(``decode.onehot``), ``networks``, ``latency``, ``startup`` or ``goals``, or for a GPU ``gpu``, ``gpu-bandwidth`` or
-``gpu-latency``; ``NAME MACHINE`` takes the figures of one machine, and without it the tables of all machines follow
-each other.
+(``decode.onehot``), ``refinements``, ``networks``, ``latency``, ``startup`` or ``goals``, or for a GPU ``gpu``,
+``gpu-bandwidth`` or ``gpu-latency``; ``NAME MACHINE`` takes the figures of one machine, and without it the tables of
+all machines follow each other. ``accuracy`` is what ``python -m bench.accuracy`` found.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import goals, results
+from bench.accuracy import __main__ as accuracy
 from bench.gpu import tables as gpu
+from bench.machine import RESULTS
 from bench.throughput import ALLOCATING, OUT
 from bench.workloads import ONE_HOT, SHAPES
 
@@ -24,6 +26,7 @@ Results = dict[str, Any]
 
 _MARKED = re.compile(r"(<!-- table: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 MISSED = "missed"
+ACCURACY = RESULTS / "accuracy" / "refinements.json"
 PROOF = ("N1", "float32", ONE_HOT)
 
 
@@ -40,12 +43,16 @@ def caption(found: Results) -> str:
     )
 
 
-def throughput(found: Results, operation: str) -> str:
-    """A row for each workload; times are medians of the same rounds, the spread half of what lies between quartiles."""
-    rows = [row for row in _of_kind(found, "throughput") if row["operation"] == operation]
+def throughput(found: Results, *operations: str) -> str:
+    """A row for each workload; times are medians of the same rounds, the spread half of what lies between quartiles.
+
+    Of several operations each row begins with the last word of its own.
+    """
+    rows = [row for row in _of_kind(found, "throughput") if row["operation"] in operations]
     if not rows:
         return ""
-    rows.sort(key=lambda row: (list(SHAPES).index(row["workload"]), row["dtype"], row["content"]))
+    shapes = list(SHAPES)
+    rows.sort(key=lambda row: (shapes.index(row["workload"]), row["dtype"], row["content"]))
     peers = list(dict.fromkeys(name for row in rows for name in row["peers"]))
     scaled = {name for row in rows for name, peer in row["peers"].items() if peer["scaled_by"] != 1}
     head = ["maps", "pixels", "ms", "spread", "GB/s", "ceiling, ms", "of the ceiling", "goal", "allocating, ms"]
@@ -68,6 +75,9 @@ def throughput(found: Results, operation: str) -> str:
                 *(_times(row["peers"].get(name), given["median"]) for name in peers),
             ]
         )
+    if len(operations) > 1:
+        head.insert(0, "")
+        body = [[row["operation"].split()[-1], *cells] for row, cells in zip(rows, body, strict=True)]
     titles = [f"{name}{'*' if name in scaled else ''}" for name in peers]
     note = "\n\n\\* timed on a few of the images, and scaled." if scaled else ""
     return _table([*head, *titles], body) + note
@@ -156,9 +166,11 @@ def tables(found: Results) -> dict[str, str]:
         of_gpu = gpu.tables(list(found["benchmarks"].values()))
         return {name: f"{_table(*table)}\n\n{caption(found)}" for name, table in of_gpu.items()}
     operations = dict.fromkeys(row["operation"] for row in _of_kind(found, "throughput"))
-    made = {operation: throughput(found, operation) for operation in operations}
+    refined = [operation for operation in operations if operation.startswith("decode.argmax ")]
+    made = {operation: throughput(found, operation) for operation in operations if operation not in refined}
     made |= {
         "proof": proof(found),
+        "refinements": throughput(found, *refined),
         "networks": networks(found),
         "latency": latency(found),
         "startup": startup(found),
@@ -173,6 +185,8 @@ def filled(text: str, machines: Sequence[Results]) -> str:
 
     def body(marked: re.Match[str]) -> str:
         name, _, machine = marked["name"].partition(" ")
+        if name == "accuracy":
+            return f"{marked[1]}\n{accuracy.table(results.load(ACCURACY)['rows'])}\n\n{marked[4]}"
         wanted = [machine] if machine else list(made)
         chosen = [made[each][name] for each in wanted if name in made.get(each, {})]
         if not chosen:

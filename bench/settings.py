@@ -13,5 +13,5 @@ class Settings(NamedTuple):
     cold_starts: int  # and with a cold one
 
 
-FULL = Settings(quick=False, budget=3.0, least=11, calls=1000, imports=15, warm_starts=7, cold_starts=3)
+FULL = Settings(quick=False, budget=2.0, least=11, calls=1000, imports=15, warm_starts=7, cold_starts=3)
 QUICK = Settings(quick=True, budget=0.5, least=5, calls=200, imports=7, warm_starts=3, cold_starts=1)

@@ -22,6 +22,7 @@ CANVAS = 64, 48
 SIGMAS, NOISES = (1.0, 1.5, 2.0, 3.0), (0.0, 0.01, 0.05)
 MARGIN = 13  # pixels that the centre is from the border
 TOLD = 2.0  # the width that "gaussian" is told where it is not the true one
+FLOOR = np.float32(1e-6)  # the least value whose logarithm is taken
 LIMIT, LEAST = 1.05, 0.001  # goals: times the bound with noise, and pixels without
 
 Points = NDArray[np.floating[Any]]
@@ -33,6 +34,10 @@ METHODS: dict[str, Callable[[Any, float], Any]] = {
     "dark_udp": lambda maps, sigma: fc.decode.argmax(maps, refine="dark_udp"),
     "gaussian": lambda maps, sigma: fc.decode.argmax(maps, refine="gaussian", sigma=sigma),
     f"gaussian, told {TOLD:g}": lambda maps, sigma: fc.decode.argmax(maps, refine="gaussian", sigma=TOLD),
+    "center_of_mass within 3σ": lambda maps, sigma: fc.decode.center_of_mass(
+        maps, window=math.ceil(3 * sigma), clip_negative=True
+    ),
+    "soft_argmax of logarithms": lambda maps, sigma: fc.decode.soft_argmax(np.log(np.maximum(maps, FLOOR))),
 }
 
 
