@@ -39,6 +39,7 @@ __all__ = [
     "keep",
     "kept_merge",
     "kept_state",
+    "lost_by_product",
     "moved",
     "next_pixel",
     "warp_merge",
@@ -93,6 +94,25 @@ def next_pixel(column: Any, row: Any, layout: Any) -> Any:
     further: Any = column + 1
     wraps = further == layout.columns
     return np.int32(0 if wraps else further), np.int32(row + (1 if wraps else 0))
+
+
+# What rounding took from a product
+
+
+def lost_by_product(a: Any, b: Any, product: Any) -> Any:
+    """a·b − product, rounded once, where `product` is what a·b was rounded to."""
+    wide = np.float64 if a.dtype == np.float32 else np.longdouble
+    return type(a)(wide(a) * wide(b) - wide(product))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    return a(a, a, a), lambda context, builder, signature, arguments: builder.fma(*arguments)
+
+
+@overload_on_gpu(lost_by_product)  # type: ignore[untyped-decorator]
+def _lost_by_product(a: Any, b: Any, product: Any) -> Any:
+    return lambda a, b, product: _fused(a, b, -product)
 
 
 # The greater of two numbers, in one instruction

@@ -13,7 +13,7 @@ from fastcoord._vector import convert, fma, like, maximum, select, two_sum
 from fastcoord.results import Status
 
 MOMENTS = 6
-NEAR = 2  # pixels: the squares of distances lose two bits
+NEAR = 0.5  # pixels: of a pixel that is alone the squares of distances are to vanish, not to cancel
 EXACT = 4096  # height and width up to which sums of sixteen bytes, times distances, are exact in float32
 TINY, HUGE = 2.0**-70, 2.0**70  # what float32 cannot add up it can once it is so much smaller
 INFINITY = np.inf

@@ -20,7 +20,7 @@ from fastcoord.decode._center_of_mass.formula import (
 )
 
 FOUR = 4  # floats in a group
-PLAIN = 16  # pixels that are added up before what rounding takes is kept
+PLAIN = 4  # pixels that are added up before what rounding takes is kept
 NOWHERE = np.int32((1 << 31) - 1)
 
 
@@ -77,16 +77,17 @@ def by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> A
     """How a lane adds up a map whose pixels stand side by side, `items` of them in a group."""
 
     @inlined
-    def absorb_next(moments: Any, values: Any, column: Any, row: Any, layout: Any, about: Any, is_line: Any) -> Any:
-        """The moments after one more group; `is_line`: its pixels are in one row, and count as they are."""
+    def keep_next(kept: Any, values: Any, column: Any, row: Any, layout: Any, about: Any, is_line: Any) -> Any:
+        """What is kept after one more group; `is_line`: its pixels are in one row, and count as they are."""
+        center_x, center_y, times, _least, _of_nan = about
+        none = nothing(like(times, 0))
         if is_line:
-            center_x, center_y, times, _least, _of_nan = about
-            zero = like(times, 0)
-            mass, first, squares = line_of_group((zero, zero, zero), values, zero)
+            mass, first, squares = line_of_group(none[:3], values, none[0])
             along, across = convert(column - center_x, times), convert(row - center_y, times)
-            return absorb_squares(absorb_line(moments, mass, first, along, across), squares)
-        moments, _column, _row = absorb_group(moments, values, column, row, layout, about)
-        return moments
+            some = absorb_squares(absorb_line(none, mass, first, along, across), squares)
+        else:
+            some, _column, _row = absorb_group(none, values, column, row, layout, about)
+        return merge_keeping(kept, some + none)
 
     @inlined
     def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, about: Any) -> Any:
@@ -108,32 +109,31 @@ def by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> A
         column, row = column_and_row(head + lane * items, layout)
         p = np.int32(lane)
         while p <= last:
-            some = nothing(zero)
+            # What rounding takes is kept for each group: covariances are small differences of large sums. Beyond the
+            # last group it is the last one again, so that no branch stands between the loads. Groups are absorbed one
+            # by one: a loop over a tuple of them stays a loop, with a search for its next member.
             if items == FOUR:  # four groups of four floats; one of bytes has as many values
-                # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed
-                # one by one: a loop over a tuple of them stays a loop, with a search for its next member.
                 q, r, s = np.int32(p + lanes), np.int32(p + 2 * lanes), np.int32(p + 3 * lanes)
                 a = load(images, start + items * np.int64(p))
                 b = load(images, start + items * np.int64(min(q, last)))
                 c = load(images, start + items * np.int64(min(r, last)))
                 d = load(images, start + items * np.int64(min(s, last)))
-                some = absorb_next(some, a, column, row, layout, about, is_line)
+                kept = keep_next(kept, a, column, row, layout, about, is_line)
                 column, row = moved(column, row, layout)
                 if q <= last:
-                    some = absorb_next(some, b, column, row, layout, about, is_line)
+                    kept = keep_next(kept, b, column, row, layout, about, is_line)
                 column, row = moved(column, row, layout)
                 if r <= last:
-                    some = absorb_next(some, c, column, row, layout, about, is_line)
+                    kept = keep_next(kept, c, column, row, layout, about, is_line)
                 column, row = moved(column, row, layout)
                 if s <= last:
-                    some = absorb_next(some, d, column, row, layout, about, is_line)
+                    kept = keep_next(kept, d, column, row, layout, about, is_line)
                 p = np.int32(s + lanes)
             else:
                 values = load(images, start + items * np.int64(p))
-                some = absorb_next(some, values, column, row, layout, about, is_line)
+                kept = keep_next(kept, values, column, row, layout, about, is_line)
                 p = np.int32(p + lanes)
             column, row = moved(column, row, layout)
-            kept = merge_keeping(kept, some + nothing(zero))
         return kept
 
     return visit

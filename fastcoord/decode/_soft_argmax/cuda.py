@@ -39,7 +39,6 @@ from fastcoord.decode._soft_argmax.formula import (
     add_kept,
     all_of,
     finish,
-    keep,
     keep_first,
     merge,
     merge_kept,
@@ -50,7 +49,7 @@ from fastcoord.decode._soft_argmax.formula import (
 from fastcoord.decode._soft_argmax.visit_cuda import (
     absorb_alone,
     absorb_first,
-    absorb_second,
+    keep_second,
     merge_found,
     searcher,
     visitor,
@@ -138,7 +137,7 @@ def _state_finder(load: Any, items: int, has_blocks: bool, has_covariance: bool,
     find = finder(load, items, has_blocks, has_window, not has_covariance)
     share_state = block_share if has_blocks else warp_share
     merge_second = (block_merge if has_blocks else warp_merge)(merge_kept)
-    sum_second = visitor(load, 1 if has_window else items, absorb_second, keep)
+    sum_second = visitor(load, 1 if has_window else items, keep_second)
 
     @inlined
     def find_state(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, window: Any, rate: Any) -> Any:

@@ -6,9 +6,9 @@ import numpy as np
 
 from fastcoord._compile import inlined
 from fastcoord._exponential_cuda import power
-from fastcoord._lanes import column_and_row, greater, moved, next_pixel
+from fastcoord._lanes import column_and_row, greater, lost_by_product, moved, next_pixel
 from fastcoord._vector import convert, like, maximum, select
-from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, absorb_pixel, weight
+from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, keep, weight
 
 FOUR = 4  # floats in a group
 NOWHERE = np.int32((1 << 31) - 1)
@@ -123,15 +123,28 @@ def absorb_first(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
 
 
 @inlined
-def absorb_second(sums: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
-    return absorb_pixel(sums, weight(value, given[0], (given[1], given[2])), x - given[3], y - given[4])
+def keep_second(kept: Any, value: Any, x: Any, y: Any, given: Any) -> Any:
+    """What is kept of all moments after one more pixel.
+
+    Of x, y and xy also what the products lose: xy sums up to little, and a rule that is relative to it forgives little.
+    """
+    w = weight(value, given[0], (given[1], given[2]))
+    x -= given[3]
+    y -= given[4]
+    of_x, of_y = w * x, w * y
+    of_xy = of_x * y
+    lost_x, lost_y = lost_by_product(w, x, of_x), lost_by_product(w, y, of_y)
+    lost_xy = lost_by_product(of_x, y, of_xy) + lost_x * y
+    kept = keep(kept, (w, of_x, of_y, of_x * x, of_xy, of_y * y))
+    return kept[:7] + (kept[7] + lost_x, kept[8] + lost_y, kept[9], kept[10] + lost_xy, kept[11])
 
 
-def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
+def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any = None) -> Any:
     """How a lane visits a map whose pixels stand side by side, `items` of them in a group.
 
-    The sums of some groups are kept by themselves, from `nil` on.
+    The sums of some groups are kept by themselves, from `nil` on; without `keep_block` `absorb_one` keeps each pixel.
     """
+    keeps_each = keep_block is None
 
     @inlined
     def absorb_next(sums: Any, value: Any, column: Any, row: Any, layout: Any, given: Any) -> Any:
@@ -184,15 +197,15 @@ def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
             position = _lone(lane, head, groups, items)
             column, row = column_and_row(position, layout)
             value = images[np.uint64(first + position)]
-            sums, _column, _row = absorb_next(nil, value, column, row, layout, given)
-            kept = keep_block(kept, sums)
+            sums, _column, _row = absorb_next(kept if keeps_each else nil, value, column, row, layout, given)
+            kept = sums if keeps_each else keep_block(kept, sums)
         # whether the pixels of each group are in one row
         is_in_row = (layout.columns & (items - 1)) == 0 and (head & (items - 1)) == 0
         start, last = first + head, np.int32(groups - 1)
         column, row = column_and_row(head + lane * items, layout)
         p = np.int32(lane)
         while p <= last:
-            sums = nil
+            sums = kept if keeps_each else nil
             if items == FOUR:  # four groups of four floats; one of bytes has as many values
                 # Beyond the last group it is the last one again: no branch stands between the loads. They are absorbed
                 # one by one: a loop over a tuple of them stays a loop, with a search for its next member.
@@ -217,7 +230,7 @@ def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
                 sums = absorb_group(sums, values, column, row, layout, is_in_row, given)
                 p = np.int32(p + lanes)
             column, row = moved(column, row, layout)
-            kept = keep_block(kept, sums)
+            kept = sums if keeps_each else keep_block(kept, sums)
         return kept
 
     @inlined
@@ -230,7 +243,8 @@ def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any) -> Any:
         while position < pixels:
             at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
             value, x, y = convert(images[np.uint64(at)], given[0]), convert(column, given[0]), convert(row, given[0])
-            kept = keep_block(kept, absorb_one(nil, value, x, y, given))
+            sums = absorb_one(kept if keeps_each else nil, value, x, y, given)
+            kept = sums if keeps_each else keep_block(kept, sums)
             column, row = moved(column, row, layout)
             position += lanes
         return kept
