@@ -39,9 +39,14 @@ def main() -> int:
             cwd=ROOT,
             check=False,
         ).returncode
-        if code or not raw.exists() or not raw.stat().st_size:
+        if not raw.exists() or not raw.stat().st_size:
             return code
         found = results.from_pytest_benchmark(raw)
+    if code:  # ten minutes of figures are not thrown away, but no table takes them
+        path = RESULTS / f"{found['machine']['name']}{results.INCOMPLETE}"
+        results.store(found, path)
+        print(f"a benchmark failed; what the others found is in {path}")
+        return code
     path = given.output or RESULTS / f"{found['machine']['name']}{'-quick' if given.quick else ''}.json"
     if for_pytest and given.output is None:
         print(f"not stored: these may be some figures of many; --output {path} stores them")

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.machine import RESULTS
 
-QUICK = "-quick.json"
+QUICK, INCOMPLETE = "-quick.json", "-incomplete.json"
 
 
 def from_pytest_benchmark(path: Path) -> dict[str, Any]:
@@ -39,5 +39,5 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def stored() -> list[Path]:
-    """The files of all machines; those of quick runs are for the eye only."""
-    return sorted(path for path in RESULTS.glob("*.json") if not path.name.endswith(QUICK))
+    """The files of all machines; those of quick and of incomplete runs are for the eye only."""
+    return sorted(path for path in RESULTS.glob("*.json") if not path.name.endswith((QUICK, INCOMPLETE)))
