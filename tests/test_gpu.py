@@ -56,6 +56,8 @@ def test_agrees_with_reference(monkeypatch, operation, form, types):
             continue
         if dtype_of(operation, case) not in TYPES.get(types, (types,)):
             continue
+        if form == "warps" and case.name.startswith("large"):  # no map of 64 KiB and more has one warp
+            continue
         try:
             check(operation, case)
         except Exception as error:

@@ -109,7 +109,7 @@ def plot(path: Path, count: int, sigma: float = 1.5) -> None:
     """The mean error along x against the place between two pixels: a method that prefers places shows waves."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 2)
     places = np.linspace(-0.5, 0.5, 41)
     for axis, noise in zip(axes, (0.0, 0.05), strict=True):
@@ -124,7 +124,7 @@ def plot(path: Path, count: int, sigma: float = 1.5) -> None:
             axis.plot(places, error, label=name, linewidth=1.2)
         axis.set(xlabel="true place between two pixels, px", title=f"σ {sigma:g}, noise {noise:g}", ylim=(-0.3, 0.3))
     axes[0].set_ylabel("mean error along x, px")
-    axes[1].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=100)
 
 
