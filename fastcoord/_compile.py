@@ -209,7 +209,10 @@ def _in_a_thread(compile_or_read: Callable[..., Any], *args: Any) -> Any:
             done.set_exception(error)
 
     thread = threading.Thread(target=run, name="fastcoord compiles")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # while Python ends there are no new threads
+        return compile_or_read(*args)
     while thread.is_alive():
         thread.join(0.1)  # a signal that comes just before a wait does not end it
     return done.result()

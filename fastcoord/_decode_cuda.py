@@ -128,7 +128,7 @@ def decoded(
     def call() -> Decoded:
         return _decoded(name, array, axes, grid, out, launch_all, covariance)
 
-    key = None if options is None else (name, options, axes, type(axes), covariance)
+    key = None if options is None else (name, options, repr(axes), covariance)
     recalled: Decoded = recall(key, grid, array, out, call)
     return recalled
 

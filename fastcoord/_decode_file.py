@@ -10,6 +10,7 @@ import inspect
 import math
 import mmap
 import time
+import tokenize
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,12 +128,12 @@ def run(job: Job, advanced: Callable[[int, int], None]) -> Report:
                 done += size
                 _give_back(array)
                 advanced(done, count)
-    seconds = time.perf_counter() - start
-    if job.plot is not None:
-        from fastcoord._decode_plot import draw
+        seconds = time.perf_counter() - start
+        if job.plot is not None:
+            from fastcoord._decode_plot import draw
 
-        with _replaced(job.plot) as unfinished:
-            draw(unfinished, moved, METHODS[job.method], job.options, job.source.name)
+            with _replaced(job.plot) as picture:
+                draw(picture, moved, METHODS[job.method], job.options, job.source.name)
     dtype = format_of(array.dtype) or array.dtype.name
     return Report(count, seen.height, seen.width, dtype, array.nbytes, seconds, _by_name(flags))
 
@@ -167,7 +168,7 @@ def _mapped(path: Path) -> NDArray[Any]:
             raise ValueError(f"{path}: expected a .npy file, as numpy.save writes it; it is none")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, SyntaxError, EOFError, tokenize.TokenError) as error:  # of a damaged header, too
         raise ValueError(f"{path}: expected an array of numbers in a .npy file; got: {error}") from None
     return array
 

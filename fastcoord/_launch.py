@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array, is_torch_array
+from array_api_compat import array_namespace, is_cupy_array, is_jax_array, is_torch_array
 from numba import cuda
 from numpy.typing import DTypeLike, NDArray
 
@@ -30,6 +30,7 @@ __all__ = [
     "made_or_given",
     "require_cuda",
     "require_int32",
+    "require_like",
     "stream_of",
     "words",
 ]
@@ -118,8 +119,15 @@ def described(name: str, array: Any) -> NDArray[Any]:
     ValueError
         Its elements are not aligned, or not whole elements apart: what could only be read from a copy.
     """
-    if is_torch_array(array) and array.requires_grad:
-        raise TypeError(f"{name}: expected a tensor without gradients; got one that requires grad: take its .detach()")
+    if is_torch_array(array):
+        if array.requires_grad:
+            said = "expected a tensor without gradients; got one that requires grad: take its .detach()"
+            raise TypeError(f"{name}: {said}")
+        if array.is_neg():  # its memory holds the numbers with the other sign
+            raise TypeError(f"{name}: expected numbers in memory; got a lazy negative: take its .resolve_neg()")
+    elif is_jax_array(array):  # its streams are its own, and nothing tells when they are done with the memory
+        said = "expected an array of PyTorch, CuPy or Numba on a GPU; got one of JAX: pass it on, by torch.from_dlpack"
+        raise TypeError(f"{name}: {said}")
     if hasattr(array, "__cuda_ndarray__") and not _recorded.IS_SIMULATED:
         fields = {"shape": array.shape, "typestr": array.dtype.str, "data": (_address_of(array), False)}
         interface: Any = {**fields, "strides": array.strides}
@@ -128,6 +136,8 @@ def described(name: str, array: Any) -> NDArray[Any]:
     if interface is None:
         got = f"{type(array).__module__}.{type(array).__qualname__}"
         raise TypeError(f"{name}: expected a CUDA array, which has __cuda_array_interface__; got {got}")
+    if interface.get("stream") is not None and not (is_torch_array(array) or is_cupy_array(array)):
+        _wait_for(int(interface["stream"]))
     if interface.get("mask") is not None:
         raise TypeError(f"{name}: expected a plain array; got a masked array")
     # Numba's arrays say that they are contiguous where a stride is 0 (numba_cuda/numba/cuda/cudadrv/devicearray.py)
@@ -142,6 +152,12 @@ def described(name: str, array: Any) -> NDArray[Any]:
     if seen.size and any(place % seen.itemsize for place in places):
         raise ValueError(f"{name}: expected aligned elements, whole elements apart; got strides {seen.strides} bytes")
     return seen
+
+
+def _wait_for(stream: int) -> None:
+    """Wait until what was put on a stream is done, as the CUDA array interface asks of whoever reads the array."""
+    if not _recorded.IS_SIMULATED:
+        cuda.external_stream(stream).synchronize()
 
 
 def made_or_given(
@@ -160,7 +176,24 @@ def made_or_given(
     here, there = _device_number(like), _device_number(given)
     if None not in (here, there) and here != there:
         raise TypeError(f"{name}: expected an array on CUDA device {here}, as the input; got one on device {there}")
-    return given, result(name, seen, shape, dtype, *others)
+    seen = result(name, seen, shape, dtype, *others)
+    if is_torch_array(given):
+        import torch
+
+        torch.autograd.graph.increment_version(given)  # else autograd would take it for what it was
+    return given, seen
+
+
+def require_like(name: str, given: Any, like: Any, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    """Refuse an array to be read that is not of this shape and type, or not on the device of `like`."""
+    seen = described(name, given)
+    here, there = _device_number(like), _device_number(given)
+    if None not in (here, there) and here != there:
+        raise TypeError(f"{name}: expected an array on CUDA device {here}, as the input; got one on device {there}")
+    if seen.shape != tuple(shape):
+        raise ValueError(f"{name}: expected shape {tuple(shape)}; got {seen.shape}")
+    if seen.dtype != np.dtype(dtype):
+        raise TypeError(f"{name}: expected {np.dtype(dtype)}; got {seen.dtype}")
 
 
 def _empty(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:

@@ -239,6 +239,8 @@ class Recording:
             with cuda.gpus[number]:
                 self._run(torch._C._cuda_getCurrentRawStream(number), number)
         if out is not None:
+            for tensor in given[1:]:
+                torch.autograd.graph.increment_version(tensor)  # else autograd would take it for what it was
             return out
         arrays = given + made
         if self.kind is None:
@@ -286,14 +288,18 @@ def recall(options: Any, grid: Any, array: Any, out: Any, call: Callable[[], Any
     if grid is not None and getattr(grid, "batch", True):
         return call()
     given = [array]
-    if out is not None:
-        given += [member for member in out if member is not None] if isinstance(out, tuple) else [out]
     key, starts = [options, grid, type(out)], []
+    if isinstance(out, tuple):
+        given += [member for member in out if member is not None]
+        key += [member is None for member in out]
+    elif out is not None:
+        given.append(out)
     try:
         for tensor in given:
             start = tensor.data_ptr()
             starts.append(start)
             key += (tensor.shape, tensor.stride(), tensor.dtype, tensor.get_device(), tensor.requires_grad, start & 15)
+            key.append(tensor.is_neg())
         known = tuple(key)
         recording = _thread.recorded.get(known)
     except (AttributeError, TypeError, RuntimeError):  # no tensor, or one without strides; what cannot be hashed

@@ -248,7 +248,8 @@ def _numbers(grid: Grid, dtype: np.dtype[Any], height: int, width: int, back: bo
     """(..., NUMBERS): in front is the batch of the grid."""
     axes = grid._axes(height, width)
     numbers = np.empty((*grid.batch, 2, NUMBERS // 2), dtype)
-    numbers[..., :3] = _inverse(axes) if back else axes
+    with np.errstate(over="ignore"):  # beyond the type it is infinite
+        numbers[..., :3] = _inverse(axes) if back else axes
     numbers[..., 3] = 1 / numbers[..., 2].astype(np.float64)
     numbers[..., 1][numbers[..., 1] == 0] = -0.0  # added, it changes nothing, not even −0.0
     return numbers.reshape(*grid.batch, NUMBERS)

@@ -644,6 +644,8 @@ def test_a_tensor_that_requires_grad_is_refused():
     assert not _arrays.is_on_gpu(torch.zeros(1, requires_grad=True))
     with pytest.raises(TypeError, match=r"images: .*requires grad: take its \.detach\(\)"):
         _launch.described("images", torch.zeros(1, requires_grad=True))
+    with pytest.raises(TypeError, match=r"images: .*lazy negative: take its \.resolve_neg\(\)"):
+        _launch.described("images", torch.zeros(1, dtype=torch.complex64).conj().imag)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64"])

@@ -9,6 +9,7 @@ import pytest
 
 import fastcoord as fc
 from fastcoord import _decode_cuda, _draw_cuda, _launch, _libraries, _recorded
+from fastcoord.results import Decoded
 
 torch = pytest.importorskip("torch")
 
@@ -46,8 +47,8 @@ def launches(monkeypatch):
     for module in (_decode_cuda, _draw_cuda):
         monkeypatch.setattr(module, "require_cuda", lambda: None)
         monkeypatch.setattr(module, "device_of", lambda array: nullcontext())
-        monkeypatch.setattr(module, "described", lambda name, array: array.detach().numpy())
-    monkeypatch.setattr(_launch, "described", lambda name, array: array.detach().numpy())
+        monkeypatch.setattr(module, "described", lambda name, array: array.detach().resolve_neg().numpy())
+    monkeypatch.setattr(_launch, "described", lambda name, array: array.detach().resolve_neg().numpy())
     monkeypatch.setattr(_launch, "_device_number", lambda array: None)
     _recorded._thread.recorded.clear()
     yield launched
@@ -132,3 +133,38 @@ def test_calls_of_a_thread_are_few(launches, monkeypatch):
     for count in range(1, 9):
         fc.decode.argmax(maps()[:1].expand(count, -1, -1))
         assert len(_recorded._thread.recorded) <= 3
+
+
+def test_members_of_out_are_told_apart(launches):
+    found = fc.decode.argmax(maps())
+    given = Decoded(torch.zeros(3, 2), torch.zeros(3), None, torch.zeros(3, dtype=torch.int32))
+    assert fc.decode.argmax(maps(), out=given) is given
+    with pytest.raises(TypeError, match=r"out"):
+        fc.decode.argmax(maps(), out=Decoded(found.xy, None, found.score, found.status))
+
+
+def test_autograd_is_told_what_is_written(launches):
+    given = Decoded(torch.zeros(3, 2), torch.zeros(3), None, torch.zeros(3, dtype=torch.int32))
+    versions = []
+    for _ in range(3):
+        fc.decode.argmax(maps(), out=given)
+        versions.append([member._version for member in given if member is not None])
+    assert versions == [[1, 1, 1], [2, 2, 2], [3, 3, 3]]
+
+
+def test_zeros_of_both_signs_are_two_values(launches):
+    points = torch.zeros(3, 2)
+    for value in (0.0, -0.0, float("nan"), float("nan")):
+        fc.encode.box(points, shape=(48, 64), value=value)
+    assert len(_recorded._thread.recorded) == 3
+
+
+def test_a_lazy_negative_is_recorded_by_itself(launches):
+    negative = torch.complex(torch.zeros(3, 48, 64), torch.zeros(3, 48, 64)).conj().imag
+    plain = torch.complex(torch.zeros(3, 48, 64), torch.zeros(3, 48, 64)).imag
+    fc.decode.argmax(plain)
+    keys = set(_recorded._thread.recorded)
+    assert negative.is_neg()
+    assert negative.stride() == plain.stride()
+    fc.decode.argmax(negative)
+    assert len(_recorded._thread.recorded) == len(keys) + 1

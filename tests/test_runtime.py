@@ -168,3 +168,11 @@ def test_an_interrupt_does_not_reach_what_compiles():
         _compile._in_a_thread({}.__getitem__, "no such type")
     with numba.core.compiler_lock.global_compiler_lock:  # a thread of its own would wait for this one
         assert _compile._in_a_thread(threading.current_thread) is threading.main_thread()
+
+
+def test_what_compiles_while_python_ends_has_no_thread(monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert _compile._in_a_thread(int, "3") == 3

@@ -19,7 +19,16 @@ from fastcoord._arrays import Maps, maps
 from fastcoord._compile import inlined
 from fastcoord._draw_cuda import stretches
 from fastcoord._lanes import WARP, block_merge, first_element, warp_merge
-from fastcoord._launch import described, device_of, flat_memory, launch, layouts, made_or_given, require_int32
+from fastcoord._launch import (
+    described,
+    device_of,
+    flat_memory,
+    launch,
+    layouts,
+    made_or_given,
+    require_int32,
+    require_like,
+)
 from fastcoord._vector import convert
 from fastcoord.network.formula import absorb, add, merge, total
 from fastcoord.network.lane import group_of_features, item
@@ -348,7 +357,7 @@ def vjp(
     seen_grad = described("grad", grad)
     if seen_grad.dtype.kind not in "biuf":
         raise TypeError(f"grad: expected real numbers; got {seen_grad.dtype.name}")
-    made_or_given("grad", grad, images, (*batch, *shapes[3]), seen_grad.dtype)
+    require_like("grad", grad, images, (*batch, *shapes[3]), seen_grad.dtype)
     dtype: Any = np.float64 if seen.dtype == np.float64 else np.float32
     made = [made_or_given("gradient", None, images, shape, dtype) for shape in (*shapes, seen.shape)]
     with device_of(images):

@@ -15,6 +15,8 @@ from fastcoord.results import Decoded
 __all__ = ["argmax"]
 
 REFINEMENTS = (None, *METHODS)
+SIGMAS = (1e-3, 1e6)  # the least and the greatest
+LARGEST_BLUR = (1 << 16) - 1
 _NAN = {"propagate": False, "ignore": True}  # whether such pixels are skipped
 
 
@@ -98,8 +100,8 @@ def argmax(
         devices, or if a tensor requires grad.
     ValueError
         If there are fewer than two axes, H or W is 0, `refine`, `compat` or `nan` is none of these, `compat` does not
-        know `refine`, `sigma` is not positive and finite, `blur` is even or negative, `threshold` is NaN, or `grid`
-        or `out` does not fit.
+        know `refine`, `sigma` is not from 0.001 to 1,000,000, `blur` is not odd and from 1 to 65,535, `threshold` is
+        NaN, or `grid` or `out` does not fit.
 
     Notes
     -----
@@ -135,12 +137,12 @@ def argmax(
         if refine not in COMPATIBLE[compat]:
             raise ValueError(f"refine: expected one of {COMPATIBLE[compat]} for compat={compat!r}; got {refine!r}")
     width = _number("sigma", sigma)
-    if not 0 < width < np.inf:
-        raise ValueError(f"sigma: expected a positive and finite number; got {sigma!r}")
+    if not SIGMAS[0] <= width <= SIGMAS[1]:
+        raise ValueError(f"sigma: expected a number from {SIGMAS[0]:g} to {SIGMAS[1]:g}; got {sigma!r}")
     if not isinstance(blur, (int, np.integer)) or isinstance(blur, bool):
         raise TypeError(f"blur: expected an odd integer; got {blur!r}")
-    if blur < 1 or blur % 2 == 0:
-        raise ValueError(f"blur: expected an odd integer of at least 1; got {blur!r}")
+    if not 1 <= blur <= LARGEST_BLUR or blur % 2 == 0:
+        raise ValueError(f"blur: expected an odd integer from 1 to {LARGEST_BLUR}; got {blur!r}")
     least = np.nan if threshold is None else _number("threshold", threshold)
     if compat is not None:
         least = max(0.0, least)  # 0 for NaN
@@ -152,7 +154,9 @@ def argmax(
         given: Any = ()
         if refine is not None or compat is not None:
             given = _window(refine, int(blur), width, compat, maps.height, maps.width)
-        cpu.argmax(maps, skips, score.dtype.type(least), numbers, xy, score, status, refine, compat, given)
+        with np.errstate(over="ignore"):  # beyond the type it is infinite
+            limit = score.dtype.type(least)
+        cpu.argmax(maps, skips, limit, numbers, xy, score, status, refine, compat, given)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode)
 

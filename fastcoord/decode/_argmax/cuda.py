@@ -332,7 +332,9 @@ def argmax(
             near = window_on_device(str(cuda.get_current_device().uuid), number, *options_of_window)
         unit = number_type(loaded_type(dtype))(1)
         xy, score, _covariance, status = written
-        rest = unit, skips, number(threshold), *near, *placement, xy, score, status
+        with np.errstate(over="ignore"):  # beyond the type it is infinite
+            limit = number(threshold)
+        rest = unit, skips, limit, *near, *placement, xy, score, status
 
         def kernel(form: str) -> Any:
             return refining(form, items, refine, compat) if has_window else kernels[form][items]

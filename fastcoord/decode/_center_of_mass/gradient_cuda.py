@@ -23,6 +23,7 @@ from fastcoord._launch import (
     made_or_given,
     require_cuda,
     require_int32,
+    require_like,
     words,
 )
 from fastcoord._placement_cuda import placement
@@ -174,8 +175,7 @@ def vjp(
     grads = {"grad_xy": grad_xy, "grad_score": grad_score, "grad_covariance": grad_covariance}
     for name, given in grads.items():
         if given is not None or name == "grad_xy":
-            described(name, given)
-            made_or_given(name, given, heatmaps, shapes[name], dtype)
+            require_like(name, given, heatmaps, shapes[name], dtype)
     gradient, seen_gradient = made_or_given("out", out, heatmaps, seen.shape, dtype, seen)
     if not seen.size:
         return gradient

@@ -23,6 +23,7 @@ from fastcoord._launch import (
     made_or_given,
     require_cuda,
     require_int32,
+    require_like,
     words,
 )
 from fastcoord._placement import NUMBERS, numbers_at
@@ -112,7 +113,7 @@ def vjp(grad_xy: Any, heatmaps: Any, temperature: float, window: int | None, axe
     require_grid(grid)
     numbers = numbers_for(grid, dtype, height, width, read.batch)
     seen_grad = described("grad_xy", grad_xy)
-    made_or_given("grad_xy", grad_xy, heatmaps, (*read.batch, 2), dtype)
+    require_like("grad_xy", grad_xy, heatmaps, (*read.batch, 2), dtype)
     gradient, seen_gradient = made_or_given("out", out, heatmaps, seen.shape, dtype, seen)
     if not seen.size:
         return gradient

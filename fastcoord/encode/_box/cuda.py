@@ -101,6 +101,4 @@ def box(
         pixel = pixel_value("value", value, pixels)
         return drawn(encoders, xy, shape, pixels, axes, grid, return_weight, out, pixel, reach)
 
-    return recall(
-        ("encode.box", shape, size, type(size), value, type(value), dtype, axes, return_weight), grid, xy, out, call
-    )
+    return recall(("encode.box", repr((shape, size, value, axes)), dtype, return_weight), grid, xy, out, call)

@@ -80,4 +80,4 @@ def onehot(xy: Any, shape: Any, dtype: Any, axes: Any, grid: Any, return_weight:
         pixels = type_of_pixels(dtype)
         return drawn(encoders, xy, shape, pixels, axes, grid, return_weight, out, pixel_value("1", 1, pixels))
 
-    return recall(("encode.onehot", shape, dtype, axes, return_weight), grid, xy, out, call)
+    return recall(("encode.onehot", repr((shape, axes)), dtype, return_weight), grid, xy, out, call)
