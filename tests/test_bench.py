@@ -399,10 +399,12 @@ def test_tables_of_a_gpu():
         "goal": 0.9,
         "peers": {"PyTorch": {"median": 1e-4}},
     }
-    slow = {**row, "label": "D2", "graph": None}
+    slow = {**row, "label": "eight D2", "graph": None}
+    other = {**row, "label": "D2", "gigabytes_per_second": 1338.0}
     host = {"kind": "gpu host", "title": "decode.argmax, out=", "goal": 15e-6, "median": 20e-6}
-    found = {"machine": machine, "benchmarks": {"a": row, "b": slow, "c": host}}
+    found = {"machine": machine, "benchmarks": {"a": row, "b": slow, "c": host, "d": other}}
     tables = report.tables(found)
+    assert "| 10.0 | 1338 | 0.50 (read) |  | PyTorch 5.0× |" in tables["gpu"]  # no goal is about it
     assert "| 10.0 | 1337 | 0.50 (read) | ≤ 12 µs | PyTorch 5.0× |" in tables["gpu"]
     assert "| 20.0 | 1337 | 0.50 (read) | **≥ 0.90 missed** | PyTorch 5.0× |" in tables["gpu"]
     assert "| decode.argmax, out= | 20.0 | **≤ 15 missed** |" in tables["gpu-latency"]
