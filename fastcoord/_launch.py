@@ -193,7 +193,7 @@ def require_like(name: str, given: Any, like: Any, shape: tuple[int, ...], dtype
     if seen.shape != tuple(shape):
         raise ValueError(f"{name}: expected shape {tuple(shape)}; got {seen.shape}")
     if seen.dtype != np.dtype(dtype):
-        raise TypeError(f"{name}: expected {np.dtype(dtype)}; got {seen.dtype}")
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}; got {seen.dtype}")
 
 
 def _empty(like: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
