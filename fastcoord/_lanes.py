@@ -36,9 +36,10 @@ __all__ = [
     "column_and_row",
     "first_element",
     "greater",
-    "keep",
+    "keep_state",
     "kept_merge",
     "kept_state",
+    "lane_and_map",
     "lost_by_product",
     "moved",
     "next_pixel",
@@ -71,6 +72,15 @@ def first_element(i: Any, layout: Any) -> Any:
     outer: Any = np.int64(np.uint32(i) // np.uint32(layout.inner_count))
     inner = i - outer * layout.inner_count
     return layout.start + outer * layout.outer_stride + inner * layout.inner_stride
+
+
+@inlined
+def lane_and_map(has_blocks: bool) -> Any:
+    """The lane, how many there are, and the number of their map: with one block a map, or one warp."""
+    if has_blocks:
+        return cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
+    warps = cuda.blockDim.x // WARP
+    return cuda.threadIdx.x % WARP, WARP, cuda.blockIdx.x * warps + cuda.threadIdx.x // WARP
 
 
 @inlined
@@ -292,7 +302,7 @@ def block_share(state: Any) -> Any:
 KEPT = 8
 
 
-def keep(kept: Any, number: int, state: tuple[Any, ...], like: tuple[Any, ...]) -> None:
+def keep_state(kept: Any, number: int, state: tuple[Any, ...], like: tuple[Any, ...]) -> None:
     """Write the state, its members as those of `like` are, as number `number` of `kept`, an array of bytes."""
     for place, member in enumerate(state):
         at = KEPT * (int(number) * len(state) + place)
@@ -344,7 +354,7 @@ def _load_members(typing_context: Any, kept: Any, number: Any, like: Any) -> Any
     return like(kept, types.int64, like), generate
 
 
-@overload_on_gpu(keep)  # type: ignore[untyped-decorator]
+@overload_on_gpu(keep_state)  # type: ignore[untyped-decorator]
 def _compiled_keep(kept: Any, number: Any, state: Any, like: Any) -> Any:
     return lambda kept, number, state, like: _store_members(kept, number, state, like)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._vector import fma, like, select
+from fastcoord._vector import fma, like, select, two_sum
 
 
 def number_type(dtype: Any) -> Any:
@@ -134,24 +134,16 @@ def gate(response: Any, gradient: Any) -> Any:
 
 
 @inlined
-def _two_sum(a: Any, b: Any) -> Any:
-    """The rounded sum, and what rounding took from it (NaN if the sum is infinite)."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
-
-
-@inlined
 def add(state: Any, value: Any) -> Any:
     """The (sum, rest) after one more value."""
-    total, lost = _two_sum(state[0], value)
+    total, lost = two_sum(state[0], value)
     return total, state[1] + lost
 
 
 @inlined
 def merge(a: Any, b: Any) -> Any:
     """The (sum, rest) of what both have seen."""
-    total, lost = _two_sum(a[0], b[0])
+    total, lost = two_sum(a[0], b[0])
     return total, (a[1] + b[1]) + lost
 
 
@@ -173,7 +165,7 @@ def read_out(output: Any, state: Any, weight: Any) -> Any:
     value, value_rest = select(takes_part, state[0], like(weight, 0)), select(takes_part, state[1], like(weight, 0))
     product = weight * value
     lost = _known(fma(weight, value, -product)) + weight * _known(value_rest)
-    total, rest = _two_sum(output[0], product)
+    total, rest = two_sum(output[0], product)
     return total, output[1] + (_known(rest) + lost)
 
 

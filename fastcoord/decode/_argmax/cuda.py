@@ -20,8 +20,9 @@ from fastcoord._lanes import (
     block_merge,
     column_and_row,
     first_element,
-    keep,
+    keep_state,
     kept_merge,
+    lane_and_map,
     warp_merge,
     warp_share,
 )
@@ -88,11 +89,7 @@ def _decoder(items: int, has_blocks: bool) -> Any:
         score: Any,
         status: Any,
     ) -> None:
-        if has_blocks:
-            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-        else:
-            lane, lanes = cuda.threadIdx.x % WARP, WARP
-            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        lane, lanes, i = lane_and_map(has_blocks)
         if i < maps:  # the same for all that merge
             first = first_element(i, layout)
             state = merged_in(visit(images, first, layout, lane, lanes, unit))
@@ -116,7 +113,7 @@ def _part_decoder(items: int) -> Any:
         lane, lanes = part * cuda.blockDim.x + cuda.threadIdx.x, parts * cuda.blockDim.x
         state = merged(visit(images, first_element(i, layout), layout, lane, lanes, unit))
         if cuda.threadIdx.x == 0:
-            keep(kept, (first_map + i) * parts + part, state, nothing(unit))
+            keep_state(kept, (first_map + i) * parts + part, state, nothing(unit))
 
     return decode
 
@@ -231,11 +228,7 @@ def _refiner(items: int, has_blocks: bool, refine: str | None, compat: str | Non
         score: Any,
         status: Any,
     ) -> None:
-        if has_blocks:
-            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-        else:
-            lane, lanes = cuda.threadIdx.x % WARP, WARP
-            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        lane, lanes, i = lane_and_map(has_blocks)
         if i < maps:  # the same for all that merge
             first = first_element(i, layout)
             state = merged_in(visit(images, first, layout, lane, lanes, unit))

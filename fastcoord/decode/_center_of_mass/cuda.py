@@ -17,18 +17,19 @@ from fastcoord._compile import inlined
 from fastcoord._decode_cuda import decoded, rows_in_part, rows_of, share, states
 from fastcoord._halves import loaded_type
 from fastcoord._lanes import (
-    FULL_WARP,
     GROUP,
-    WARP,
     block_merge,
     block_share,
     column_and_row,
     first_element,
-    keep,
+    keep_state,
     kept_state,
+    lane_and_map,
     warp_merge,
+    warp_share,
 )
 from fastcoord._launch import flat_memory, launch, layouts, words
+from fastcoord._moments import keep, merge_kept, total
 from fastcoord._placement_cuda import placed
 from fastcoord._vector import convert, like, minimum
 from fastcoord.decode._center_of_mass.formula import (
@@ -41,13 +42,11 @@ from fastcoord.decode._center_of_mass.formula import (
     is_finite,
     limits,
     mean,
-    merge_keeping,
     nearest,
     nothing,
     number_type,
     past,
     status_of,
-    total,
 )
 from fastcoord.decode._center_of_mass.visit_cuda import NOWHERE, VISITS, by_pixels, larger_pixel, search
 from fastcoord.results import Decoded
@@ -58,28 +57,12 @@ DONE, CENTERED, SMALLER = 0, 1, 2  # what a warp or a block does next
 
 
 def _same_for_all(has_blocks: bool) -> Any:
-    """How the first lane tells three integers to all that merge."""
-    if has_blocks:
+    """What lane 0 has, told to all lanes of a map: three whole numbers."""
+    share_state = block_share if has_blocks else warp_share
 
-        @cuda.jit(device=True)  # type: ignore[untyped-decorator]
-        def told(a: Any, b: Any, c: Any) -> Any:
-            shared = cuda.shared.array(3, np.int32)
-            if cuda.threadIdx.x == 0:
-                shared[0], shared[1], shared[2] = a, b, c
-            cuda.syncthreads()
-            a, b, c = shared[0], shared[1], shared[2]
-            cuda.syncthreads()
-            return a, b, c
-
-    else:
-
-        @cuda.jit(device=True)  # type: ignore[untyped-decorator]
-        def told(a: Any, b: Any, c: Any) -> Any:
-            return (
-                cuda.shfl_sync(FULL_WARP, np.int32(a), 0),
-                cuda.shfl_sync(FULL_WARP, np.int32(b), 0),
-                cuda.shfl_sync(FULL_WARP, np.int32(c), 0),
-            )
+    @inlined
+    def told(a: Any, b: Any, c: Any) -> Any:
+        return share_state((np.int32(a), np.int32(b), np.int32(c)))
 
     return told
 
@@ -89,7 +72,7 @@ def _finder(visit: Any, has_blocks: bool) -> Any:
 
     Also their centre, and what the pixels were multiplied with: less than 1 where float32 cannot add them up.
     """
-    merged = (block_merge if has_blocks else warp_merge)(merge_keeping)
+    merged = (block_merge if has_blocks else warp_merge)(merge_kept)
     told = _same_for_all(has_blocks)
 
     @inlined
@@ -186,11 +169,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
         facts: Any,
         has_facts: bool,
     ) -> None:
-        if has_blocks:
-            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-        else:
-            lane, lanes = cuda.threadIdx.x % WARP, WARP
-            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        lane, lanes, i = lane_and_map(has_blocks)
         if i < maps:  # the same for all that merge
             first = first_element(i, layout)
             top, left, rows, columns, spoils = 0, 0, layout.rows, layout.columns, np.int32(0)
@@ -243,7 +222,7 @@ def _part_decoder(visit: Any) -> Any:
         moments, center_x, center_y, times = found
         if cuda.threadIdx.x == 0:
             state = moments + (convert(center_x, unit), convert(center_y + top, unit), times)
-            keep(kept, (first_map + i) * parts + part, state, state)
+            keep_state(kept, (first_map + i) * parts + part, state, state)
 
     return decode
 
@@ -259,7 +238,7 @@ def _least_of_both(a: Any, b: Any) -> Any:
 
 
 _merged_in_block, _sum_of_block, _least_of_block = (
-    block_merge(merge_keeping), block_merge(_add_three), block_merge(_least_of_both)
+    block_merge(merge_kept), block_merge(_add_three), block_merge(_least_of_both)
 )  # fmt: skip
 _told_in_block = _same_for_all(True)
 
@@ -320,7 +299,7 @@ def merge_parts(
                 *(state[3] * scale, state[4] * scale, state[5] * scale),
             )
             away_x, away_y = state[6] - convert(center_x, unit), state[7] - convert(center_y, unit)
-            sums_kept = merge_keeping(sums_kept, about(scaled, away_x, away_y) + nothing(zero))
+            sums_kept = keep(sums_kept, about(scaled, away_x, away_y))
             number += cuda.blockDim.x
         moments = total(_merged_in_block(sums_kept))
         following = np.int32(SMALLER if least == unit and not is_finite(moments) else DONE)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._vector import convert, fma, like, maximum, select, two_sum
+from fastcoord._vector import convert, fma, like, maximum, select
 from fastcoord.results import Status
 
 MOMENTS = 6
@@ -65,20 +65,6 @@ def four(a: Any, b: Any, c: Any, d: Any) -> Any:
     outer, inner = a + d, b + c
     three = like(a, 3)
     return outer + inner, fma(d - a, three, c - b), fma(outer, three * three, inner)
-
-
-@inlined
-def absorb_pixel(moments: Any, value: Any, x: Any, y: Any) -> Any:
-    """The moments after one more pixel, (x, y) from the centre."""
-    weighted_x, weighted_y = value * x, value * y
-    return (
-        moments[0] + value,
-        moments[1] + weighted_x,
-        moments[2] + weighted_y,
-        fma(weighted_x, x, moments[3]),
-        fma(weighted_x, y, moments[4]),
-        fma(weighted_y, y, moments[5]),
-    )
 
 
 @inlined
@@ -142,40 +128,6 @@ def turned(moments: Any) -> Any:
 def merge(a: Any, b: Any) -> Any:
     """The moments of the pixels of both, about one centre."""
     return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5]
-
-
-@inlined
-def merge_keeping(a: Any, b: Any) -> Any:
-    """As `merge`, of moments behind which stands what rounding took from them."""
-    mass, lost_mass = two_sum(a[0], b[0])
-    first_x, lost_first_x = two_sum(a[1], b[1])
-    first_y, lost_first_y = two_sum(a[2], b[2])
-    xx, lost_xx = two_sum(a[3], b[3])
-    xy, lost_xy = two_sum(a[4], b[4])
-    yy, lost_yy = two_sum(a[5], b[5])
-    return (
-        *(mass, first_x, first_y, xx, xy, yy),
-        *((a[6] + b[6]) + lost_mass, (a[7] + b[7]) + lost_first_x, (a[8] + b[8]) + lost_first_y),
-        *((a[9] + b[9]) + lost_xx, (a[10] + b[10]) + lost_xy, (a[11] + b[11]) + lost_yy),
-    )
-
-
-@inlined
-def _with_rest(total: Any, rest: Any) -> Any:
-    return total + select(rest == rest, rest, like(rest, 0))  # an infinite sum has no rest
-
-
-@inlined
-def total(kept: Any) -> Any:
-    """The moments, of those behind which stands what rounding took from them."""
-    return (
-        _with_rest(kept[0], kept[6]),
-        _with_rest(kept[1], kept[7]),
-        _with_rest(kept[2], kept[8]),
-        _with_rest(kept[3], kept[9]),
-        _with_rest(kept[4], kept[10]),
-        _with_rest(kept[5], kept[11]),
-    )
 
 
 @inlined

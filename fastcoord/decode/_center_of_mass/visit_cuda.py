@@ -6,16 +6,15 @@ import numpy as np
 
 from fastcoord._compile import inlined
 from fastcoord._lanes import column_and_row, moved, next_pixel
+from fastcoord._moments import absorb_pixel, keep
 from fastcoord._vector import convert, like
 from fastcoord._wide import load_four, load_sixteen
 from fastcoord.decode._center_of_mass.formula import (
     absorb,
     absorb_line,
-    absorb_pixel,
     absorb_squares,
     counted,
     larger,
-    merge_keeping,
     nothing,
 )
 
@@ -87,7 +86,7 @@ def by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> A
             some = absorb_squares(absorb_line(none, mass, first, along, across), squares)
         else:
             some, _column, _row = absorb_group(none, values, column, row, layout, about)
-        return merge_keeping(kept, some + none)
+        return keep(kept, some)
 
     @inlined
     def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, about: Any) -> Any:
@@ -101,7 +100,7 @@ def by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> A
             pixel = lane if lane < head else pixels - tail + lane - head
             column, row = column_and_row(pixel, layout)
             some = _absorb(nothing(zero), images[np.uint64(first + pixel)], column, row, about)
-            kept = merge_keeping(kept, some + nothing(zero))
+            kept = keep(kept, some)
         _x, _y, times, least, of_nan = about
         is_plain = times == one and of_nan != of_nan and least < zero
         is_line = is_plain and (layout.columns & (items - 1)) == 0 and (head & (items - 1)) == 0
@@ -166,7 +165,7 @@ def by_pixels(images: Any, first: int, layout: Any, region: Any, lane: int, lane
                 column, row = _place_in(region, pixel)
                 some = _absorb(some, images[_element(first, layout, column, row)], column, row, about)
             pixel += lanes
-        kept = merge_keeping(kept, some + nothing(zero))
+        kept = keep(kept, some)
     return kept
 
 

@@ -17,12 +17,12 @@ from fastcoord._decode_cuda import AHEAD, decoded, placed, share, states
 from fastcoord._halves import loaded_type
 from fastcoord._lanes import (
     GROUP,
-    WARP,
     block_merge,
     column_and_row,
     first_element,
-    keep,
+    keep_state,
     kept_merge,
+    lane_and_map,
     moved,
     next_pixel,
     warp_merge,
@@ -211,11 +211,7 @@ def _decoder(visit: Any, has_blocks: bool) -> Any:
         score: Any,
         status: Any,
     ) -> None:
-        if has_blocks:
-            lane, lanes, i = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-        else:
-            lane, lanes = cuda.threadIdx.x % WARP, WARP
-            i = cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP
+        lane, lanes, i = lane_and_map(has_blocks)
         if i < maps:  # the same for all that merge
             first = first_element(i, layout)
             found = merged_in(visit(images, whole, first, layout, lane, lanes, unit))
@@ -236,7 +232,7 @@ def _part_decoder(visit: Any) -> Any:
         lane, lanes = part * cuda.blockDim.x + cuda.threadIdx.x, parts * cuda.blockDim.x
         found = merged(visit(images, whole, first_element(i, layout), layout, lane, lanes, unit))
         if cuda.threadIdx.x == 0:
-            keep(kept, (first_map + i) * parts + part, found, _nothing(unit))
+            keep_state(kept, (first_map + i) * parts + part, found, _nothing(unit))
 
     return decode
 

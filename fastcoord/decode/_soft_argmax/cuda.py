@@ -17,17 +17,18 @@ from fastcoord._decode_cuda import decoded, rows_in_part, rows_of, share, states
 from fastcoord._exponential import rate
 from fastcoord._lanes import (
     GROUP,
-    WARP,
     block_merge,
     block_share,
     column_and_row,
     first_element,
+    keep_state,
     kept_merge,
+    lane_and_map,
     warp_merge,
     warp_share,
 )
-from fastcoord._lanes import keep as keep_state
 from fastcoord._launch import Layout, flat_memory, launch, layouts, words
+from fastcoord._moments import merge_kept, no_moments, total
 from fastcoord._placement_cuda import placed
 from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, select
@@ -37,13 +38,10 @@ from fastcoord.decode._soft_argmax.formula import (
     NO_NUMBER,
     STATE,
     add_kept,
-    all_of,
     finish,
     keep_first,
     merge,
-    merge_kept,
     nearest,
-    no_second,
     nothing,
 )
 from fastcoord.decode._soft_argmax.visit_cuda import (
@@ -76,18 +74,6 @@ def part_of(layout: Any, rows: Any, columns: Any, lanes: Any) -> Any:
         layout.before,
         lanes - rows_on * columns,
         rows_on,
-    )
-
-
-@inlined
-def where(has_blocks: bool) -> Any:
-    """The lane, how many there are, and the number of their map."""
-    if has_blocks:
-        return cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-    return (
-        cuda.threadIdx.x % WARP,
-        WARP,
-        cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP,
     )
 
 
@@ -145,14 +131,14 @@ def _state_finder(load: Any, items: int, has_blocks: bool, has_covariance: bool,
         nil = factor - factor
         greatest, first, left, top, area, mass, x, y = find(images, first, layout, lane, lanes, window, rate)
         centre_x, centre_y = nil, nil
-        second = no_second(nil)
+        second = no_moments(nil)
         if has_covariance:
             mass, x, y = share_state((mass, x, y))
             part = reciprocal(mass)
             centre_x, centre_y = nearest(x * part), nearest(y * part)
             given = (greatest, factor, least, centre_x, centre_y)
             sums = sum_second(images, first, area, lane, lanes, given, second, second + second)
-            second = all_of(merge_second(sums))
+            second = total(merge_second(sums))
             x, y = second[1], second[2]
         right, down = centre_x + convert(left, factor), centre_y + convert(top, factor)
         return greatest, mass, right, down, x, y, second[3], second[4], second[5]
@@ -197,7 +183,7 @@ def _decoder(load: Any, items: int, has_blocks: bool, has_covariance: bool, has_
         spread: Any,
         status: Any,
     ) -> None:
-        lane, lanes, i = where(has_blocks)
+        lane, lanes, i = lane_and_map(has_blocks)
         if i < maps:  # the same for all that merge
             state = find_state(images, first_element(i, layout), layout, lane, lanes, window, rate)
             if lane == 0:

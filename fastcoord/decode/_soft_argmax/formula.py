@@ -13,7 +13,7 @@ import numpy as np
 from fastcoord._compile import inlined
 from fastcoord._exponential import exponential
 from fastcoord._reciprocal import reciprocal
-from fastcoord._vector import fma, like, maximum, select
+from fastcoord._vector import fma, like, maximum, select, two_sum
 from fastcoord.results import Status
 
 STATE = 9  # numbers
@@ -65,19 +65,11 @@ def add(a: Any, b: Any) -> Any:
 
 
 @inlined
-def _two_sum(a: Any, b: Any) -> Any:
-    """The rounded sum, and what rounding took from it."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
-
-
-@inlined
 def keep_first(kept: Any, sums: Any) -> Any:
     """The mass and the first moments with those of some more pixels: the sums, and what rounding took from them."""
-    mass, of_mass = _two_sum(kept[0], sums[0])
-    x, of_x = _two_sum(kept[1], sums[1])
-    y, of_y = _two_sum(kept[2], sums[2])
+    mass, of_mass = two_sum(kept[0], sums[0])
+    x, of_x = two_sum(kept[1], sums[1])
+    y, of_y = two_sum(kept[2], sums[2])
     return mass, x, y, kept[3] + of_mass, kept[4] + of_x, kept[5] + of_y
 
 
@@ -89,30 +81,10 @@ def add_kept(a: Any, b: Any) -> Any:
 
 
 @inlined
-def no_second(zero: Any) -> Any:
-    """The mass and all moments of no pixel: 1, x, y, xx, xy, yy."""
-    return zero, zero, zero, zero, zero, zero
-
-
-@inlined
 def absorb_in_row(row: Any, w: Any, x: Any) -> Any:
     """The mass, x and xx of a row after one more pixel."""
     moment = w * x
     return row[0] + w, row[1] + moment, fma(moment, x, row[2])
-
-
-@inlined
-def absorb_pixel(sums: Any, w: Any, x: Any, y: Any) -> Any:
-    """The mass and all moments after one more pixel."""
-    of_x, of_y = w * x, w * y
-    return (
-        sums[0] + w,
-        sums[1] + of_x,
-        sums[2] + of_y,
-        fma(of_x, x, sums[3]),
-        fma(of_x, y, sums[4]),
-        fma(of_y, y, sums[5]),
-    )
 
 
 @inlined
@@ -127,43 +99,6 @@ def add_row(sums: Any, row: Any, y: Any) -> Any:
         sums[3] + xx,
         fma(x, y, sums[4]),
         fma(below, y, sums[5]),
-    )
-
-
-@inlined
-def keep(kept: Any, sums: Any) -> Any:
-    """The mass and all moments with those of some more pixels: the sums, and behind them what rounding took from them.
-
-    Moments of both signs cancel, and a covariance near 0 would else be as wrong as the variances.
-    """
-    mass, of_mass = _two_sum(kept[0], sums[0])
-    x, of_x = _two_sum(kept[1], sums[1])
-    y, of_y = _two_sum(kept[2], sums[2])
-    xx, of_xx = _two_sum(kept[3], sums[3])
-    xy, of_xy = _two_sum(kept[4], sums[4])
-    yy, of_yy = _two_sum(kept[5], sums[5])
-    rests = kept[6] + of_mass, kept[7] + of_x, kept[8] + of_y, kept[9] + of_xx, kept[10] + of_xy, kept[11] + of_yy
-    return (mass, x, y, xx, xy, yy, *rests)
-
-
-@inlined
-def merge_kept(a: Any, b: Any) -> Any:
-    """What is kept of the pixels of both."""
-    kept = keep(a, b)
-    rests = kept[6] + b[6], kept[7] + b[7], kept[8] + b[8], kept[9] + b[9], kept[10] + b[10], kept[11] + b[11]
-    return (kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], *rests)
-
-
-@inlined
-def all_of(kept: Any) -> Any:
-    """The mass and all moments, rounded."""
-    return (
-        kept[0] + kept[6],
-        kept[1] + kept[7],
-        kept[2] + kept[8],
-        kept[3] + kept[9],
-        kept[4] + kept[10],
-        kept[5] + kept[11],
     )
 
 

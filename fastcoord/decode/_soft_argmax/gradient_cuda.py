@@ -13,7 +13,7 @@ from fastcoord._arrays import maps, pixel_array
 from fastcoord._decode_cuda import share
 from fastcoord._draw_cuda import stretches
 from fastcoord._exponential import rate
-from fastcoord._lanes import GROUP, block_share, column_and_row, first_element, moved, warp_share
+from fastcoord._lanes import GROUP, block_share, column_and_row, first_element, lane_and_map, moved, warp_share
 from fastcoord._launch import (
     described,
     device_of,
@@ -31,7 +31,7 @@ from fastcoord._placement_cuda import placement
 from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, select
 from fastcoord._wide import load_four
-from fastcoord.decode._soft_argmax.cuda import finder, part_of, where
+from fastcoord.decode._soft_argmax.cuda import finder, part_of
 from fastcoord.decode._soft_argmax.formula import pull
 from fastcoord.grid import numbers_for, require_grid
 
@@ -59,7 +59,7 @@ def _differentiator(load: Any, items: int, has_blocks: bool, has_window: bool) -
         grad: Any,
         written: Any,
     ) -> None:
-        lane, lanes, i = where(has_blocks)
+        lane, lanes, i = lane_and_map(has_blocks)
         if i < maps:  # the same for all that merge
             factor = rate[0]
             nil = factor - factor

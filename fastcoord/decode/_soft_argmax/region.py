@@ -9,6 +9,7 @@ from typing import Any
 
 from fastcoord._compile import inlined, outlined
 from fastcoord._memory import gather, item_bytes, load, load_first, octets, prefetch_far, store_first
+from fastcoord._moments import keep, merge_kept, no_moments, total
 from fastcoord._placement import placed
 from fastcoord._vector import (
     CACHE_LINE,
@@ -34,12 +35,8 @@ from fastcoord.decode._soft_argmax.formula import (
     add,
     add_row,
     add_strip,
-    all_of,
     finish,
-    keep,
-    merge_kept,
     nearest,
-    no_second,
     nothing,
     weight,
 )
@@ -243,9 +240,9 @@ def second_moments(
     zero = splat(unit - unit, LANES)
     top = splat(greatest, LANES)
     step = splat(convert(LANES, unit), LANES)
-    kept = no_second(zero) + no_second(zero)
+    kept = no_moments(zero) + no_moments(zero)
     for above in range(0, rows, ROWS):
-        sums = no_second(zero)
+        sums = no_moments(zero)
         for row in range(above, above + ROWS if rows - above > ROWS else rows):
             here = at + row * row_stride
             y = splat(convert(row, unit) - centre_y, LANES)
@@ -261,7 +258,7 @@ def second_moments(
                     of_row = absorb_in_row(of_row, _weights_of_first(place, here + whole, right - whole, top, rate), x)
                 sums = add_row(sums, of_row, y)
         kept = keep(kept, sums)
-    return all_of(_merge_kept_lanes(kept))
+    return total(_merge_kept_lanes(kept))
 
 
 @inlined

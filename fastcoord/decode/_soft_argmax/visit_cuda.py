@@ -7,8 +7,9 @@ import numpy as np
 from fastcoord._compile import inlined
 from fastcoord._exponential_cuda import power
 from fastcoord._lanes import column_and_row, greater, lost_by_product, moved, next_pixel
+from fastcoord._moments import keep
 from fastcoord._vector import convert, like, maximum, select
-from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, keep, weight
+from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, weight
 
 FOUR = 4  # floats in a group
 NOWHERE = np.int32((1 << 31) - 1)
