@@ -36,10 +36,12 @@ __all__ = [
     "column_and_row",
     "first_element",
     "greater",
+    "groups_of",
     "keep_state",
     "kept_merge",
     "kept_state",
     "lane_and_map",
+    "lone_pixel",
     "lost_by_product",
     "moved",
     "next_pixel",
@@ -81,6 +83,21 @@ def lane_and_map(has_blocks: bool) -> Any:
         return cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
     warps = cuda.blockDim.x // WARP
     return cuda.threadIdx.x % WARP, WARP, cuda.blockIdx.x * warps + cuda.threadIdx.x // WARP
+
+
+@inlined
+def groups_of(first: Any, layout: Any, items: Any) -> Any:
+    """Pixels before the first group of a map whose pixels stand side by side, its groups, and pixels after the last."""
+    pixels = layout.rows * layout.columns
+    head = min((layout.before - first) & (items - 1), pixels)
+    groups = (pixels - head) // items
+    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
+
+
+@inlined
+def lone_pixel(lane: Any, head: Any, groups: Any, items: Any) -> Any:
+    """The pixel of no group that a lane takes, one of those before the first group and those after the last."""
+    return lane if lane < head else head + groups * items + lane - head
 
 
 @inlined

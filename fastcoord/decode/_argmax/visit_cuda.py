@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._lanes import column_and_row, greater, moved
+from fastcoord._lanes import column_and_row, greater, groups_of, lone_pixel, moved
 from fastcoord._vector import convert, like
 from fastcoord._wide import largest_byte, load_eight, load_four, load_two, load_words
 from fastcoord.decode._argmax import formula
@@ -71,15 +71,6 @@ def _largest_of_words(values: Any, unit: Any) -> Any:
 _LARGEST = {2: _largest_of_two, 4: _largest_of_four, 8: _largest_of_eight, 16: _largest_of_words}
 
 
-@inlined
-def _groups(first: Any, layout: Any, items: Any) -> Any:
-    """Pixels before the first group of a map, its groups, and pixels after the last."""
-    pixels = layout.rows * layout.columns
-    head = min((layout.before - first) & (items - 1), pixels)
-    groups = (pixels - head) // items
-    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
-
-
 def by_groups(items: int) -> Any:
     """How a lane visits a map whose pixels stand side by side, `items` of them in a group."""
     load: Any = LOADS[items]
@@ -97,9 +88,9 @@ def by_groups(items: int) -> Any:
     @inlined
     def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit: Any) -> Any:
         state = nothing(unit)
-        head, groups, tail = _groups(first, layout, items)
+        head, groups, tail = groups_of(first, layout, items)
         if lane < head + tail:
-            position = lane if lane < head else head + groups * items + lane - head
+            position = lone_pixel(lane, head, groups, items)
             state = merge_states(state, _one(images[np.uint64(first + position)], position, unit))
         found = state
         if items == BYTES:  # begins lower than all of them
@@ -149,7 +140,7 @@ def resolver(items: int) -> Any:
     def resolved(images: Any, first: Any, layout: Any, state: Any, unit: Any) -> Any:
         largest, position, several, has_nan = state
         if items > 1 and position != NOWHERE:
-            head, groups, _tail = _groups(first, layout, items)
+            head, groups, _tail = groups_of(first, layout, items)
             if position >= head and position < head + groups * items:
                 found = nothing(unit)
                 for n in range(items):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._lanes import column_and_row, moved, next_pixel
+from fastcoord._lanes import column_and_row, groups_of, lone_pixel, moved, next_pixel
 from fastcoord._moments import absorb_pixel, keep
 from fastcoord._vector import convert, like
 from fastcoord._wide import load_four, load_sixteen
@@ -92,12 +92,9 @@ def by_groups(load: Any, absorb_group: Any, line_of_group: Any, items: int) -> A
     def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, about: Any) -> Any:
         zero, one = like(about[2], 0), like(about[2], 1)
         kept = nothing(zero) + nothing(zero)
-        pixels = layout.rows * layout.columns
-        head = np.int32(min((layout.before - first) & (items - 1), pixels))  # pixels before the first group
-        groups = np.int32((pixels - head) // items)
-        tail = pixels - head - groups * items
+        head, groups, tail = groups_of(first, layout, items)
         if lane < head + tail:
-            pixel = lane if lane < head else pixels - tail + lane - head
+            pixel = lone_pixel(lane, head, groups, items)
             column, row = column_and_row(pixel, layout)
             some = _absorb(nothing(zero), images[np.uint64(first + pixel)], column, row, about)
             kept = keep(kept, some)

@@ -20,9 +20,11 @@ from fastcoord._lanes import (
     block_merge,
     column_and_row,
     first_element,
+    groups_of,
     keep_state,
     kept_merge,
     lane_and_map,
+    lone_pixel,
     moved,
     next_pixel,
     warp_merge,
@@ -92,12 +94,9 @@ def _by_groups(load: Any, absorb_group: Any, items: int) -> Any:
     def visit(images: Any, whole: Any, first: int, layout: Any, lane: int, lanes: int, unit: Any) -> Any:
         zero = unit - unit
         state, census = nothing(zero), nobody(zero)
-        pixels = layout.rows * layout.columns
-        head = min((layout.before - first) & (items - 1), pixels)  # pixels before the first group
-        groups = (pixels - head) // items
-        tail = pixels - head - groups * items
+        head, groups, tail = groups_of(first, layout, items)
         if lane < head + tail:
-            pixel = lane if lane < head else pixels - tail + lane - head
+            pixel = lone_pixel(lane, head, groups, items)
             column, row = column_and_row(pixel, layout)
             value = images[np.uint64(first + pixel)]
             state, census, _column, _row = _absorb_one(state, census, value, column, row, layout, unit)

@@ -41,6 +41,7 @@ from fastcoord.decode._soft_argmax.formula import (
     finish,
     keep_first,
     merge,
+    merge_found,
     nearest,
     nothing,
 )
@@ -48,7 +49,6 @@ from fastcoord.decode._soft_argmax.visit_cuda import (
     absorb_alone,
     absorb_first,
     keep_second,
-    merge_found,
     searcher,
     visitor,
 )

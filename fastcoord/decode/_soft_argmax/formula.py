@@ -31,6 +31,26 @@ def weight(value: Any, greatest: Any, rate: Any) -> Any:
 
 
 @inlined
+def find_pixel(found: Any, value: Any, position: Any) -> Any:
+    """(The largest pixel, where it is first, whether a pixel is NaN) after one more; only windows ask where."""
+    largest, first, is_spoilt = found
+    is_greater = value > largest
+    is_first = (value == largest) & (position < first)
+    return (
+        maximum(value, largest),
+        select(is_greater | is_first, position, first),
+        select(value != value, like(position, 1), is_spoilt),
+    )
+
+
+@inlined
+def merge_found(a: Any, b: Any) -> Any:
+    """The same of the pixels of both."""
+    found = find_pixel(a, b[0], b[1])
+    return found[0], found[1], maximum(a[2], b[2])
+
+
+@inlined
 def nothing(zero: Any) -> Any:
     """The mass and the first moments of no pixel."""
     return zero, zero, zero

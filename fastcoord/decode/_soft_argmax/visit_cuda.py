@@ -6,34 +6,24 @@ import numpy as np
 
 from fastcoord._compile import inlined
 from fastcoord._exponential_cuda import power
-from fastcoord._lanes import column_and_row, greater, lost_by_product, moved, next_pixel
+from fastcoord._lanes import (
+    column_and_row,
+    greater,
+    groups_of,
+    lone_pixel,
+    lost_by_product,
+    moved,
+    next_pixel,
+)
 from fastcoord._moments import keep
-from fastcoord._vector import convert, like, maximum, select
-from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, weight
+from fastcoord._vector import convert, like, select
+from fastcoord.decode._soft_argmax.formula import INFINITY, absorb, find_pixel, weight
 
 FOUR = 4  # floats in a group
 NOWHERE = np.int32((1 << 31) - 1)
 
 
 # The largest pixel. Found is (the largest, where it is first, of windows only, whether there is NaN)
-
-
-@inlined
-def find_pixel(found: Any, value: Any, position: Any) -> Any:
-    largest, first, is_spoilt = found
-    is_greater = value > largest
-    is_first = (value == largest) & (position < first)
-    return (
-        maximum(value, largest),
-        select(is_greater | is_first, position, first),
-        select(value != value, like(position, 1), is_spoilt),
-    )
-
-
-@inlined
-def merge_found(a: Any, b: Any) -> Any:
-    found = find_pixel(a, b[0], b[1])
-    return found[0], found[1], maximum(a[2], b[2])
 
 
 @inlined
@@ -53,21 +43,6 @@ def _find_sixteen(found: Any, values: Any, factor: Any) -> Any:
     return _find_four(_find_four(found, values[8:12], factor), values[12:], factor)
 
 
-@inlined
-def _groups(first: Any, layout: Any, items: Any) -> Any:
-    """Pixels before the first group of a map, its groups, and pixels after the last."""
-    pixels = layout.rows * layout.columns
-    head = min((layout.before - first) & (items - 1), pixels)
-    groups = (pixels - head) // items
-    return np.int32(head), np.int32(groups), np.int32(pixels - head - groups * items)
-
-
-@inlined
-def _lone(lane: Any, head: Any, groups: Any, items: Any) -> Any:
-    """The pixel of no group that a lane takes, one of those before the first group and those after the last."""
-    return lane if lane < head else head + groups * items + lane - head
-
-
 def searcher(load: Any, items: int) -> Any:
     """How a lane looks for the largest pixel: by groups, or, where `items` is 1, by pixels and with its position."""
     find_group = _find_four if items == FOUR else _find_sixteen
@@ -75,9 +50,9 @@ def searcher(load: Any, items: int) -> Any:
     @inlined
     def search(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, factor: Any) -> Any:
         found = like(factor, -INFINITY), NOWHERE, np.int32(0)
-        head, groups, tail = _groups(first, layout, items)
+        head, groups, tail = groups_of(first, layout, items)
         if lane < head + tail:
-            value = convert(images[np.uint64(first + _lone(lane, head, groups, items))], factor)
+            value = convert(images[np.uint64(first + lone_pixel(lane, head, groups, items))], factor)
             found = find_pixel(found, value, NOWHERE)
         start, last = first + head, np.int32(groups - 1)
         p = np.int32(lane)
@@ -193,9 +168,9 @@ def visitor(load: Any, items: int, absorb_one: Any, keep_block: Any = None) -> A
 
     @inlined
     def visit(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, given: Any, nil: Any, kept: Any) -> Any:
-        head, groups, tail = _groups(first, layout, items)
+        head, groups, tail = groups_of(first, layout, items)
         if lane < head + tail:
-            position = _lone(lane, head, groups, items)
+            position = lone_pixel(lane, head, groups, items)
             column, row = column_and_row(position, layout)
             value = images[np.uint64(first + position)]
             sums, _column, _row = absorb_next(kept if keeps_each else nil, value, column, row, layout, given)
