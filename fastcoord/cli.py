@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     fill = commands.add_parser(
         "compile",
         help="fill the disk cache, so that no later process compiles: for an image build",
-        description="Compile every operation for one thread and for all of them, on contiguous maps of the common "
+        description="Compile every operation as it is without options (no refinement, covariance, window or gradient), "
+        "for one thread and for all of them, on contiguous maps of the common "
         f"pixel types ({', '.join(COMMON)}), into the disk cache, whose folder is printed: NUMBA_CACHE_DIR if that is "
         "set. Machine code is for this processor; where images are built on another one, set NUMBA_CPU_NAME and "
         "NUMBA_CPU_FEATURES in both places. CUDA kernels are not compiled. The exit status is 1 if a kernel could not "

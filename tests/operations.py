@@ -37,7 +37,10 @@ class Operation:
     is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
 
     def exact_with(self, options: dict[str, Any]) -> frozenset[str]:
-        """The members that hold no rounding in a call with these options."""
+        """The members that hold no rounding in a call with these options.
+
+        A grid rounds coordinates: once where there is an fma, twice in uncompiled runs.
+        """
         return self.exact if options.get("grid") is None else self.exact - {"xy"}
 
     @property

@@ -162,7 +162,8 @@ def soft_argmax_vjp(
 
     Notes
     -----
-    Source: the derivative of a softmax.
+    Source: the derivative of a softmax. A gradient is p/T times the distance from the mean, which in float32 is
+    rounded: where T is small, what rounding took from it is multiplied (one pixel of 567 was 3.3e-6 off at T = 0.3).
 
     Examples
     --------

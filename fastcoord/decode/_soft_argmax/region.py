@@ -68,7 +68,7 @@ def _fetch(place: Any, index: int) -> None:
 def largest(place: Any, at: int, row_stride: int, rows: int, columns: int, unit: Any) -> Any:
     """The largest pixel that is not NaN; −∞ if there is none.
 
-    Nothing is prefetched: `first_moments` of the region before has done it. To do it here too was slower.
+    Nothing is prefetched: `first_moments` of the region before has done it.
     """
     if row_stride == columns:
         rows, columns = 1, rows * columns
@@ -149,10 +149,9 @@ def first_moments(
 ) -> Any:
     """The mass and the first moments about the corner, and if it `has_next` the largest pixel of the next region.
 
-    This is as large, and `onward` elements further; to search it here, between the exponentials, hardly costs anything
-    (1.3 times as fast in all, D1 on Zen 4). What lies `ahead` elements further is prefetched. Four rows are read side
-    by side: what is done once for all of them costs a quarter. Where columns are left over, the last vector overlaps
-    with the one before it.
+    This is as large, and `onward` elements further; to search it here, between the exponentials, hardly costs anything.
+    What lies `ahead` elements further is prefetched. Four rows are read side by side: what is done once for all of them
+    costs a quarter. Where columns are left over, the last vector overlaps with the one before it.
     """
     unit = rate[0]
     zero = splat(unit - unit, LANES)
