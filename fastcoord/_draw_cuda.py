@@ -50,6 +50,20 @@ THREADS = 256  # in a block
 
 
 @inlined
+def position_of_point(
+    i: Any, points: Any, points_layout: Any, unit: Any, at: Any, numbers: Any, each: Any, has_each: Any
+) -> Any:
+    """The place of point `i`, x and y, in pixels.
+
+    It is the point of map number `at`; the last three arguments are the placement.
+    """
+    first: Any = first_element(i, points_layout)
+    x = convert(points[np.uint64(first)], unit)
+    y = convert(points[np.uint64(first + points_layout.column_stride)], unit)
+    return placed(x, y, at, numbers, each, has_each)
+
+
+@inlined
 def pixel_of_point(
     i: Any,
     points: Any,
@@ -65,10 +79,7 @@ def pixel_of_point(
 
     It is the point of map number `at`; the last three arguments are the placement.
     """
-    first: Any = first_element(i, points_layout)
-    x = convert(points[np.uint64(first)], unit)
-    y = convert(points[np.uint64(first + points_layout.column_stride)], unit)
-    x, y = placed(x, y, at, numbers, each, has_each)
+    x, y = position_of_point(i, points, points_layout, unit, at, numbers, each, has_each)
     return nearest(x, layout.columns), nearest(y, layout.rows)
 
 

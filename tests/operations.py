@@ -18,8 +18,9 @@ from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
+from fastcoord.encode._splat.reference import splat as encode_splat
 from fastcoord.network.reference import network
-from tests import cases
+from tests import cases, cases_splat
 from tests.cases import Case
 
 
@@ -152,6 +153,7 @@ OPERATIONS = (
         "encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points_and_grids, _exact, is_general=True
     ),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
+    Operation("encode.splat", fc.encode.splat, encoder(encode_splat), cases_splat.splats, frozenset({"weight"})),
     *(
         Operation(
             f"CoordNet.{name}", net.__call__, networked(net), functools.partial(_images_for, name), is_general=True

@@ -20,6 +20,7 @@ from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.decode._soft_argmax import gradient_cuda as soft_vjp
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._onehot import cuda as onehot
+from fastcoord.encode._splat import cuda as splat
 from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
 from tests import cases
@@ -51,6 +52,7 @@ _LARGER = {
     "decode.soft_argmax": ("value gaussian (3, 64, 48), covariance=True, window=None", "layout crop, wide"),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
+    "encode.splat": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
 }
@@ -60,7 +62,7 @@ DECODERS = {  # the modules of the decoders
     "decode.center_of_mass": mass,
     "decode.soft_argmax": soft,
 }
-KERNELS_OF = {"encode.onehot": onehot, "encode.box": box}  # the modules of the encoders
+KERNELS_OF = {"encode.onehot": onehot, "encode.box": box, "encode.splat": splat}  # the modules of the encoders
 
 MOST = 1 << 31
 FORMS = {  # of `_decode_cuda.share`, and what brings a decoder to choose each for any map
@@ -530,6 +532,7 @@ KERNELS = [
         for name, kernels, numbers in (
             ("onehot", onehot.encoders, ()),
             ("box", box.encoders, (types.int64,)),
+            ("splat", splat.encoders, ()),
         )
         for title, dtype, points, items, wide in (
             ("float32", "float32", "float32", 4, {"STG.E.128": 1}),

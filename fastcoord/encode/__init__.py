@@ -2,5 +2,6 @@
 
 from fastcoord.encode._box import box
 from fastcoord.encode._onehot import onehot
+from fastcoord.encode._splat import splat, splat_vjp
 
-__all__ = ["box", "onehot"]
+__all__ = ["box", "onehot", "splat", "splat_vjp"]

@@ -1,0 +1,194 @@
+"""`encode.splat`: points spread over the four pixels round them, and the gradient."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from fastcoord._arrays import (
+    canvas,
+    flat,
+    is_on_gpu,
+    maps,
+    pixel_array,
+    pixel_type,
+    point_array,
+    read_only,
+    result,
+    write_back,
+)
+from fastcoord._draw import drawn
+from fastcoord._libraries import in_library, library_of
+from fastcoord._placement import NUMBERS
+from fastcoord._points import in_pixels
+from fastcoord.encode._splat import cpu
+from fastcoord.grid import Grid, numbers_for, require_grid
+
+__all__ = ["splat", "splat_vjp"]
+
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def splat(
+    xy: Any,
+    *,
+    shape: tuple[int, int],
+    dtype: Any = np.float32,
+    axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
+    return_weight: bool = False,
+    out: Any = None,
+) -> Any:
+    """Maps whose centre of mass is the point: the four pixels round it share 1, all others are 0.
+
+    Equals, for a point (x, y) and a map of column indices ``X`` and row indices ``Y``::
+
+        np.maximum(1 - abs(X - x), 0) * np.maximum(1 - abs(Y - y), 0)
+
+    What lies beyond the border is lost: up to half a pixel outside of the outer pixels' centres the sum is less than 1.
+
+    Parameters
+    ----------
+    xy : array (..., 2)
+        (x, y) in pixels (or as `grid` says), x along the width; the centre of the top left pixel is (0, 0). Any integer
+        type but uint64, float16, bfloat16, float32 or float64; of NumPy (or nested lists), PyTorch or JAX on the CPU,
+        or on a GPU; with any strides. Not modified.
+    shape : two ints
+        (height, width) of a map.
+    dtype : data type
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64. Integers are rounded: 1 where the
+        share is at least one half. It may be one of PyTorch's.
+    axes : two ints
+        Which axes of the result are height and width; (1, 2) for NHWC.
+    grid : fastcoord.grid.Grid
+        What xy counts: one of `fastcoord.grid`; None: pixels. A point becomes pixels in its own type.
+    return_weight : bool
+        Points may be missing: one that is NaN or whose nearest pixel is beyond the border gives a map of zeros, of
+        weight 0.
+    out : array, or Encoded if `return_weight`
+        Where to write: arrays as this function would return, with any strides, sharing no memory with `xy`. Arrays of
+        JAX cannot be written.
+
+    Returns
+    -------
+    array (..., H, W), or Encoded(maps, weight) if `return_weight`; of the library of `xy`
+        weight (...) float32: 1 where the map has its point, 0 where the point is missing.
+
+    Raises
+    ------
+    TypeError
+        If the type of an array, of `shape`, `dtype`, `axes` or `grid` is none of these.
+    ValueError
+        If the last axis of `xy` is not 2 long, an extent is less than 1, `grid` or `out` does not fit, or, unless
+        `return_weight`, a point is not finite or lies outside every pixel. On a GPU such a point always gives a map of
+        zeros: to raise, the host would have to wait.
+
+    Notes
+    -----
+    Source: the inverse of the network of `decode.onehot`, by its rectifications; for whole coordinates it is `onehot`.
+    Shares are computed in the type of the points.
+
+    Examples
+    --------
+    >>> import fastcoord as fc
+    >>> fc.encode.splat([1.25, 0.5], shape=(3, 4))
+    array([[0.   , 0.375, 0.125, 0.   ],
+           [0.   , 0.375, 0.125, 0.   ],
+           [0.   , 0.   , 0.   , 0.   ]], dtype=float32)
+    """
+    if is_on_gpu(xy):
+        return _cuda().splat(xy, shape, dtype, axes, grid, return_weight, out)
+    height, width = canvas(shape)
+    return drawn(xy, (height, width), pixel_type(dtype), axes, grid, return_weight, out, cpu.splat)
+
+
+def splat_vjp(
+    grad_maps: Any,
+    xy: Any,
+    *,
+    axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
+    out: Any = None,
+) -> Any:
+    """The gradient of ``(grad_maps * splat(xy)).sum()`` with respect to the points.
+
+    Equals, for a point between the pixels a, b (above) and c, d (below) of `grad_maps`, f and g beyond a::
+
+        x = (1 - g) * (b - a) + g * (d - c);  y = (1 - f) * (c - a) + f * (d - b)
+
+    Parameters
+    ----------
+    grad_maps : array (..., H, W)
+        The gradient with respect to the maps: float32 or float64; of the library of `xy`. Not modified.
+    xy : array (..., 2)
+        As for `splat`. Points that are missing have no gradient: 0. On a pixel's centre, where the shares have a kink,
+        the slope is that towards the next pixels.
+    axes : two ints
+        As for `splat`.
+    grid : fastcoord.grid.Grid
+        As for `splat`: the gradient is with respect to xy in this grid.
+    out : array
+        Where to write: an array as this function would return, sharing no memory with the other arguments.
+
+    Returns
+    -------
+    array of the shape of `xy` and of its library
+        float32; float64 for points that are float64 or integers.
+
+    Raises
+    ------
+    TypeError
+        As `splat` does, if `grad_maps` is not float32 or float64, and for arrays on a GPU.
+    ValueError
+        As `splat` does, and if the shape of `grad_maps` does not fit.
+
+    Notes
+    -----
+    Source: the derivative of bilinear weights.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcoord as fc
+    >>> fc.encode.splat_vjp(np.arange(12.0).reshape(3, 4), [1.25, 0.5])
+    array([1., 4.])
+    """
+    if is_on_gpu(xy) or is_on_gpu(grad_maps):
+        raise TypeError("xy: expected arrays on the CPU, the only place with a kernel; got one on a GPU")
+    library = library_of(xy)
+    points = point_array("xy", xy)
+    if library_of(grad_maps) is not library and not isinstance(grad_maps, (list, tuple)):
+        raise TypeError(f"grad_maps: expected an array of the library of xy; got {type(grad_maps).__qualname__}")
+    array = pixel_array("grad_maps", grad_maps)
+    if array.dtype not in (_SINGLE, _DOUBLE):
+        raise TypeError(f"grad_maps: expected float32 or float64; got {array.dtype.name}")
+    read = maps("grad_maps", array, axes)
+    if read.batch != points.shape[:-1]:
+        raise ValueError(f"grad_maps: expected maps of batch shape {points.shape[:-1]}; got {read.batch}")
+    require_grid(grid)
+    gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
+    flat_points, scale = read_only(points.ravel()), None
+    if grid is not None:
+        options = points.dtype, read.height, read.width, read.batch
+        back = numbers_for(grid, *options, back=True)
+        flat_points = read_only(in_pixels(flat_points, back))
+        numbers = back.reshape(-1, 2, NUMBERS // 2)
+        scale = numbers[..., 0] / numbers[..., 2]
+    written = flat(gradient)
+    if written.size:
+        cpu.vjp(read, flat_points, written)
+    if scale is not None:
+        written.reshape(-1, 2)[...] *= scale
+    write_back(written, gradient)
+    if out is None:
+        return in_library(library, gradient)
+    if library is not None:
+        library.written(out)
+    return out
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.encode._splat import cuda
+
+    return cuda
