@@ -26,7 +26,7 @@ from fastcoord._halves import format_of
 from fastcoord.grid import Grid
 from fastcoord.results import Decoded, Status
 
-__all__ = ["GRIDS", "METHODS", "OUTPUTS", "Job", "Report", "grid_named", "run"]
+__all__ = ["GRIDS", "METHODS", "OUTPUTS", "Job", "Report", "grid_named", "mapped", "replaced", "run"]
 
 METHODS: dict[str, Callable[..., Decoded]] = {
     "argmax": decode.argmax,
@@ -108,13 +108,13 @@ def run(job: Job, advanced: Callable[[int, int], None]) -> Report:
     """
     start = time.perf_counter()
     _check(job)
-    array = _mapped(job.source)
+    array = mapped(job.source)
     seen = maps("maps", pixel_array("maps", array, halves=True), job.axes)
     batch, count = seen.batch, math.prod(seen.batch)
     moved = np.moveaxis(array, job.axes, (-2, -1))
     options = {**job.options, "grid": job.grid}
     flags: dict[int, int] = {}
-    with _replaced(job.output) as unfinished:
+    with replaced(job.output) as unfinished:
         output = OUTPUTS[job.output.suffix.lower()]
         number = np.dtype(np.float64 if array.dtype == np.float64 else np.float32)
         with output(unfinished, batch, number, bool(job.options.get("covariance"))) as write:
@@ -132,7 +132,7 @@ def run(job: Job, advanced: Callable[[int, int], None]) -> Report:
         if job.plot is not None:
             from fastcoord._decode_plot import draw
 
-            with _replaced(job.plot) as picture:
+            with replaced(job.plot) as picture:
                 draw(picture, moved, METHODS[job.method], job.options, job.source.name)
     dtype = format_of(array.dtype) or array.dtype.name
     return Report(count, seen.height, seen.width, dtype, array.nbytes, seconds, _by_name(flags))
@@ -161,7 +161,7 @@ def _check(job: Job) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: not for --method {job.method}")
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def mapped(path: Path) -> NDArray[Any]:
     """The array in the file, in place."""
     with open(path, "rb") as file:
         if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
@@ -202,8 +202,9 @@ def _by_name(flags: Mapping[int, int]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` at the end, and is gone if there was none."""
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` at the end, or what `path` links to; it is gone if there was no end."""
+    path = path.resolve()
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{path.suffix}")
     try:
         yield unfinished

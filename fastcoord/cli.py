@@ -1,4 +1,4 @@
-"""The command line: `fastcoord decode`, `fastcoord demo`, `fastcoord compile` and `fastcoord info`."""
+"""The command line: `fastcoord decode`, `encode`, `demo`, `compile` and `info`."""
 
 import argparse
 import contextlib
@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 import fastcoord
+from fastcoord import _encode_file
 from fastcoord._compile import cache_folder
 from fastcoord._decode_file import GRIDS, METHODS, OUTPUTS, Job, grid_named, run
 from fastcoord._fill_cache import COMMON, TYPES, fill
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "decode":
             return _decode(arguments)
+        if arguments.command == "encode":
+            return _encode(arguments)
         if arguments.command == "demo":
             return _demo(arguments.plot)
         if arguments.command == "compile":
@@ -63,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastcoord {fastcoord.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_decode(commands)
+    _add_encode(commands)
     demo = commands.add_parser(
         "demo",
         help="decode and encode every position of a 100×70 image, and the CoordConv paper's squares; check and time it",
@@ -160,7 +164,7 @@ def _decode(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         return _failed(f"--grid: {error}")
     try:
-        with _progress() as advanced:
+        with _progress("decoding") as advanced:
             report = run(job, advanced)
     except (OSError, TypeError, ValueError) as error:
         return _failed(str(error))
@@ -172,8 +176,69 @@ def _decode(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# Options of `encode`: of which kinds, and what argparse makes of them
+_ENCODE_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sigma": ("gaussian", {"type": float, "help": "the width of the peaks in pixels"}),
+    "norm": ("gaussian", {"choices": ("peak", "sum"), "help": "whether the peak or the sum is 1"}),
+    "radius": ("gaussian", {"type": int, "help": "beyond so many pixels from the point all are 0"}),
+    "box_size": ("box", {"type": int, "help": "the length of a side in pixels"}),
+    "value": ("box", {"type": float, "help": "the pixels of the square"}),
+}
+
+
+def _add_encode(commands: Any) -> None:
+    parser = commands.add_parser(
+        "encode",
+        help="maps of the points in a .csv, .npy or .npz file, to a .npy file",
+        description="Encode the points in a file, as `fastcoord decode` writes it, to a .npy file of maps (..., H, W), "
+        "which may be larger than the memory: a .csv file with columns x and y, an array (..., 2) in .npy, or xy of a "
+        ".npz. A point that is NaN or beyond the border gives a map of zeros. The options are those of the functions "
+        "of fastcoord.encode, whose documentation says more.",
+    )
+    parser.add_argument("points", type=Path, metavar="POINTS", help=", ".join(_encode_file.INPUTS))
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MAPS.npy")
+    parser.add_argument("--size", required=True, metavar="WIDTHxHEIGHT", help="of the maps, in pixels: 64x48")
+    parser.add_argument("--kind", choices=_encode_file.KINDS, default="gaussian", help="default: %(default)s")
+    for name, (taker, settings) in _ENCODE_OPTIONS.items():
+        form = {} if "choices" in settings else {"metavar": "NUMBER"}
+        described = f"{settings['help']} ({taker})"
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, **{**settings, **form, "help": described})
+    parser.add_argument("--dtype", default="float32", metavar="TYPE", help="of the pixels; default: %(default)s")
+    forms = ", ".join(name + form for name, (form, _make) in GRIDS.items())
+    parser.add_argument("--grid", metavar="GRID", help=f"what x and y count instead of pixels: {forms}")
+    parser.add_argument("--force", action="store_true", help="replace a file that exists")
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    options = {}
+    for name, (taker, _settings) in _ENCODE_OPTIONS.items():
+        value = getattr(arguments, name)
+        if value is not None:
+            if arguments.kind != taker:
+                return _failed(f"--{name.replace('_', '-')}: not for --kind {arguments.kind}")
+            options["size" if name == "box_size" else name] = value
+    width, by, height = arguments.size.partition("x")
+    if not (by and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        return _failed(f"--size: expected WIDTHxHEIGHT, as 64x48; got {arguments.size!r}")
+    try:
+        grid = None if arguments.grid is None else grid_named(arguments.grid)
+    except ValueError as error:
+        return _failed(f"--grid: {error}")
+    source, output, shape = arguments.points, arguments.output, (int(height), int(width))
+    job = _encode_file.Job(source, output, arguments.kind, shape, options, arguments.dtype, grid, arguments.force)
+    try:
+        with _progress("encoding") as advanced:
+            report = _encode_file.run(job, advanced)
+    except (OSError, TypeError, ValueError) as error:
+        return _failed(str(error))
+    except KeyboardInterrupt:
+        return _failed(f"interrupted; {arguments.output} was not written")
+    print(f"{arguments.output}: {report}")
+    return 0
+
+
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
+def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
     """What is called with the maps done, and how many there are: a bar, on a terminal."""
     if not sys.stderr.isatty() or find_spec("rich") is None:
         yield lambda done, count: None
@@ -181,7 +246,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("maps"), TimeRemainingColumn()
+    columns = TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn("maps"), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda done, count: progress.update(task, completed=done, total=count)
