@@ -78,6 +78,7 @@ FRACTIONS = (
     ),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
     Fraction(0.9, "encode.box", _BATCHES, ("float32", "uint8", "bool")),
+    Fraction(0.9, "encode.splat", ("D1", "D2", "D4"), ("float32",)),
 )
 
 LIMITS = (

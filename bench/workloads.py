@@ -168,6 +168,8 @@ ENCODE = (
     Workload("D1", content=NHWC),
     *(Workload(label) for label in ("D1", "D2", "D4", "post", "D6")),
 )
+SPLAT = tuple(Workload(label) for label in _ARGMAX)
+QUICK_SPLAT = SPLAT[:1]
 # What has a goal, and one of each layout; no 2 GB of 4096² references.
 _QUICK = {"N5", "N1"}
 QUICK_DECODE = tuple(workload for workload in DECODE if workload.label in _QUICK or workload.content == NHWC)
