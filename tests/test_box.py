@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastcoord as fc
-from fastcoord import _points
-from fastcoord.encode._box import cpu, formula
+from fastcoord import _lines, _points
+from fastcoord.encode._box import formula
 from fastcoord.encode._box.reference import network
 from tests.cases import PIXEL_TYPES, points_within, random
 
@@ -117,7 +117,7 @@ def test_any_division_into_tasks(monkeypatch, shape):
         for most in (1, 3, 4096):
             for stream in (0, 1 << 60):
                 for name, number in (("TASK", task), ("MAPS", most), ("STREAM", stream), ("AT_ONCE", 2)):
-                    monkeypatch.setattr(cpu, name, number)
+                    monkeypatch.setattr(_lines, name, number)
                 images = fc.encode.box(xy, shape=shape, size=5, value=7, dtype="uint8")
                 np.testing.assert_array_equal(images, wanted)
 
@@ -126,7 +126,7 @@ def test_any_division_into_tasks(monkeypatch, shape):
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
 @pytest.mark.parametrize("stream", [0, 1 << 60])
 def test_any_place_of_the_first_pixel_in_a_cache_line(monkeypatch, dtype, stream):
-    monkeypatch.setattr(cpu, "STREAM", stream)
+    monkeypatch.setattr(_lines, "STREAM", stream)
     xy, shape = np.array([[0, 0], [6, 2], [3, 1], [1, 2]]), (3, 7)
     wanted = plain(xy, shape, 3, 9, dtype)
     memory = np.zeros(256 + wanted.size, dtype)
