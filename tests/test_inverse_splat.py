@@ -47,6 +47,10 @@ def test_splat_and_center_of_mass(grid, x, y):
 @given(x=st.integers(1, WIDTH - 2), y=st.integers(1, HEIGHT - 2))
 def test_onehot_and_boxes_are_exact(grid, x, y):
     xy, options = moved(grid, [x, y]), {"shape": (HEIGHT, WIDTH), "grid": grid}
-    wanted = fc.decode.onehot(fc.encode.onehot([x, y], shape=(HEIGHT, WIDTH)), grid=grid).xy
-    np.testing.assert_array_equal(fc.decode.argmax(fc.encode.onehot(xy, **options), grid=grid).xy, wanted)
-    np.testing.assert_array_equal(fc.decode.center_of_mass(fc.encode.box(xy, size=3, **options), grid=grid).xy, wanted)
+    wanted = xy.astype(np.float32)
+    # A grid is rounded: once where there is an fma, several times in uncompiled runs
+    allowed = 0 if grid is None else 4 * np.finfo(np.float32).eps * (size_of_pixel(grid) * WIDTH + abs(xy))
+    found = fc.decode.argmax(fc.encode.onehot(xy, **options), grid=grid).xy
+    assert (abs(found - wanted) <= allowed).all()
+    found = fc.decode.center_of_mass(fc.encode.box(xy, size=3, **options), grid=grid).xy
+    assert (abs(found - wanted) <= allowed).all()
