@@ -20,6 +20,7 @@ from fastcoord._arrays import (
 )
 from fastcoord._halves import FORMATS
 from fastcoord._libraries import in_library, library_of, numpy_bfloat16
+from fastcoord._placement import NUMBERS
 from fastcoord._points import first_outside, in_pixels
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Encoded
@@ -36,17 +37,24 @@ def drawn(
     return_weight: bool,
     out: Any,
     draw: Callable[[Maps, Any, Any], None],
+    *,
+    may_be_outside: bool = False,
+    joins: str | None = None,
 ) -> Any:
     """What an encoder returns, by ``draw(maps, points, weight)``, which writes a map and a weight for each point.
 
     `shape` and `dtype` are checked already, by `_arrays.canvas` and `_arrays.pixel_type`; the other arguments are here.
     `points` is flat, x and y in turn, in pixels, and `weight` too: 1 where the pixel nearest to the point is on the
-    canvas, and 0, over a map of zeros, where it is not. Maps of float16 and bfloat16 are uint16 to `draw`.
+    canvas, and 0, over a map of zeros, where it is not. Maps of float16 and bfloat16 are uint16 to `draw`. With
+    `may_be_outside` only points that are not finite are missing. If it `joins` them, all points of the last batch axis
+    have one map.
 
     Raises
     ------
     ValueError
-        Unless `return_weight`, where that pixel is not on the canvas, before anything is written.
+        Unless `return_weight`, where a point is missing, before anything is written.
+    MemoryError
+        There is no memory for the result.
     TypeError, ValueError
         As the encoders say.
     """
@@ -58,25 +66,39 @@ def drawn(
         numpy_bfloat16()  # raises where NumPy has none
     height, width = shape
     batch = points.shape[:-1]
+    if joins and not batch:
+        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {points.shape}")
+    of_maps = batch[:-1] if joins else batch
     require_grid(grid)
-    numbers = None if grid is None else numbers_for(grid, points.dtype, height, width, batch, back=True)
-    whole = batch_with_canvas(batch, height, width, axes)
+    numbers = None if grid is None else numbers_for(grid, points.dtype, height, width, of_maps, back=True)
+    if joins and numbers is not None and numbers.size > NUMBERS:  # those of a map, for each of its points
+        numbers = np.repeat(numbers.reshape(-1, NUMBERS), batch[-1], axis=0).reshape(-1)
+    whole = batch_with_canvas(of_maps, height, width, axes)
     given_images, given_weight = encoded_members(out) if return_weight and out is not None else (out, None)
     name = "out.maps" if return_weight else "out"
-    images = result(name, given_images, whole, dtype, points, library=library)
+    try:
+        images = result(name, given_images, whole, dtype, points, library=library)
+    except MemoryError:
+        gigabytes = math.prod(whole) * dtype.itemsize / 1e9
+        raise MemoryError(f"shape: maps of shape {whole} take {gigabytes:,.1f} GB, which are not there") from None
     weight = result("out.weight", given_weight, batch, _SINGLE, points, images, library=library)
     flat_points = read_only(points.ravel())
     if numbers is not None:
         flat_points = read_only(in_pixels(flat_points, numbers))
     if not return_weight:
-        outside = first_outside(flat_points, height, width)
+        if may_be_outside:
+            wrong = np.flatnonzero(~np.isfinite(flat_points))
+            outside, expected = int(wrong[0]) // 2 if wrong.size else -1, "finite points"
+        else:
+            outside = first_outside(flat_points, height, width)
+            expected = f"points within half a pixel of a canvas of height {height} and width {width}"
         if outside >= 0:
             where = np.unravel_index(outside, batch) if batch else ()
             raise ValueError(
-                f"xy: expected points within half a pixel of a canvas of height {height} and width {width}, or "
-                f"return_weight=True; got {points[where].tolist()} at index {tuple(map(int, where))}"
+                f"xy: expected {expected}, or return_weight=True; got {points[where].tolist()} at index "
+                f"{tuple(map(int, where))}"
             )
-    if math.prod(batch):
+    if math.prod(of_maps):
         written = flat(weight)
         draw(maps(name, stored(images), axes, for_writing=True), flat_points, written)
         write_back(written, weight)

@@ -17,11 +17,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from fastcoord._compile import inlined
 from fastcoord._vector import Vec, fma, instruction, like, maximum, overloaded, require
 
-__all__ = ["Rate", "exponential", "rate"]
+__all__ = ["Rate", "exponential", "rate", "rates"]
 
 _LOG2_E = Fraction("1.44269504088896340735992468100189213742664595415299")
 
@@ -55,6 +56,12 @@ def rate(temperature: float, dtype: Any) -> Rate:
     number = np.dtype(dtype).type
     factor = number(float(_LOG2_E / Fraction(temperature)))
     return Rate(factor, number(-_BIAS[np.dtype(dtype)] / float(factor)))
+
+
+def rates(temperatures: NDArray[Any], dtype: Any) -> Rate:
+    """As `rate`, of an array of temperatures."""
+    factors = (float(_LOG2_E) / temperatures).astype(dtype)
+    return Rate(factors, (-_BIAS[np.dtype(dtype)] / factors.astype(np.float64)).astype(dtype))
 
 
 def power_of_two(shifted: Any) -> Any:

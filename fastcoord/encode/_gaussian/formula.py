@@ -8,21 +8,24 @@ product of two is so small that processors become slow.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastcoord._compile import inlined
-from fastcoord._exponential import exponential
+from fastcoord._exponential import exponential, rates
 from fastcoord._vector import like, maximum, minimum, select
 
 __all__ = [
     "HUGE",
     "LEAST_POWERS",
     "MODES",
+    "SIGMAS",
+    "axis_numbers",
     "factor",
     "is_finite",
     "joined",
-    "negligible",
     "part",
     "placed_axis",
+    "reaches",
     "slopes",
 ]
 
@@ -30,12 +33,22 @@ MODES = {"exact": 0, "mmpose_msra": 1, "mmpose_udp": 2, "mmpose_unbiased": 3}
 _EXACT, _MSRA, _UDP, _UNBIASED = range(4)
 LEAST_POWERS = {np.dtype(np.float32): 62, np.dtype(np.float64): 510}
 _TWO_LN_2 = 1.3862943611198906
+SIGMAS = 1e-15, 1e15  # whose squares have a place in float32
 HUGE = 1 << 30  # pixels from which on a centre is not split
 
 
-def negligible(sigma: Any, dtype: Any) -> Any:
-    """The distance from which on factors are 0; `sigma` may be an array."""
-    return sigma * (_TWO_LN_2 * LEAST_POWERS[np.dtype(dtype)]) ** 0.5
+def axis_numbers(sigmas: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Of each sigma (..., 2) the rate of its powers, as `_exponential` has it, and its reciprocal: flat, six a point."""
+    numbers = np.stack([*rates(2 * sigmas**2, dtype), (1 / sigmas).astype(dtype)], axis=-1)
+    return numbers.reshape(-1)
+
+
+def reaches(sigmas: NDArray[Any], radius: float | None, dtype: Any, mode: int) -> NDArray[Any]:
+    """How far from its centre each axis is not 0, flat, two a point; in mmpose's modes the radius of its windows."""
+    found = np.inf if radius is None else radius * sigmas
+    if mode == _EXACT:
+        found = np.minimum(found, sigmas * (_TWO_LN_2 * LEAST_POWERS[np.dtype(dtype)]) ** 0.5)
+    return np.ascontiguousarray(found.reshape(-1))
 
 
 @inlined
