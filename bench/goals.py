@@ -78,6 +78,9 @@ FRACTIONS = (
     ),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),
     Fraction(0.9, "encode.box", _BATCHES, ("float32", "uint8", "bool")),
+    Fraction(0.9, "encode.gaussian", ("D2", "D4"), ("float32",)),
+    Fraction(0.6, "encode.gaussian", ("D1",), ("float32",)),
+    Fraction(0.9, "encode.gaussian windowed", ("D1", "D2", "D4"), ("float32",)),
     Fraction(0.9, "encode.splat", ("D1", "D2", "D4"), ("float32",)),
 )
 

@@ -39,6 +39,7 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
         encode.onehot(xy, grid=to, **given.canvas) for xy in given.points for to in (None, grid.unit)
     ],
     "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
+    "encode.gaussian": lambda given: [encode.gaussian(xy, **given.canvas) for xy in given.points],
     "encode.splat": lambda given: [encode.splat(xy, **given.canvas) for xy in given.points],
     "CoordNet.onehot": lambda given: CoordNet.onehot_decoder(*given.maps.shape[1:])(given.maps),
     "CoordNet.box": lambda given: CoordNet.box_decoder(*given.maps.shape[1:])(given.maps),

@@ -180,7 +180,7 @@ def _decode(arguments: argparse.Namespace) -> int:
 _ENCODE_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "sigma": ("gaussian", {"type": float, "help": "the width of the peaks in pixels"}),
     "norm": ("gaussian", {"choices": ("peak", "sum"), "help": "whether the peak or the sum is 1"}),
-    "radius": ("gaussian", {"type": int, "help": "beyond so many pixels from the point all are 0"}),
+    "radius": ("gaussian", {"type": float, "help": "beyond so many sigmas from the point all are 0"}),
     "box_size": ("box", {"type": int, "help": "the length of a side in pixels"}),
     "value": ("box", {"type": float, "help": "the pixels of the square"}),
 }

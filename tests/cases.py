@@ -40,6 +40,7 @@ class Case:
     make: Callable[[], tuple[Any, ...]]
     options: dict[str, Any] = field(default_factory=dict)
     is_small: bool = False  # for uncompiled runs and for the simulator
+    is_only_cpu: bool = False  # the CUDA kernel refuses it
     is_half: bool = False  # float16 or bfloat16, which the CUDA kernels do not know yet
 
     @property

@@ -17,10 +17,11 @@ from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
+from fastcoord.encode._gaussian.reference import gaussian as encode_gaussian
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from fastcoord.encode._splat.reference import splat as encode_splat
 from fastcoord.network.reference import network
-from tests import cases, cases_splat
+from tests import cases, cases_gaussian, cases_splat
 from tests.cases import Case
 
 
@@ -35,6 +36,7 @@ class Operation:
     reference: Callable[..., tuple[Any, ...]]
     cases: Callable[[], Iterator[Case]]
     exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
+    has_points_outside: bool = False  # an encoder: only points that are not finite are missing
     is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
 
     def exact_with(self, options: dict[str, Any]) -> frozenset[str]:
@@ -89,6 +91,16 @@ def encoder(reference):
             points = cases.in_pixels(grid, points, *options["shape"])
         maps, weight = reference(points, **options)
         return (np.moveaxis(maps, (-2, -1), axes), weight)[: 1 + return_weight]
+
+    return adapted
+
+
+def rounding_encoder(reference):
+    """As `encoder`, for a reference that computes in `working`."""
+
+    @functools.wraps(reference)
+    def adapted(points, *, working, **options):
+        return encoder(functools.partial(reference, working=working))(points, working=working, **options)
 
     return adapted
 
@@ -153,6 +165,12 @@ OPERATIONS = (
         "encode.onehot", fc.encode.onehot, encoder(encode_onehot), cases.points_and_grids, _exact, is_general=True
     ),
     Operation("encode.box", fc.encode.box, encoder(encode_box), cases.squares, _exact, is_general=True),
+    Operation(
+        *("encode.gaussian", fc.encode.gaussian, rounding_encoder(encode_gaussian), cases_gaussian.gaussians),
+        frozenset({"weight"}),
+        has_points_outside=True,
+        is_general=True,
+    ),
     Operation("encode.splat", fc.encode.splat, encoder(encode_splat), cases_splat.splats, frozenset({"weight"})),
     *(
         Operation(

@@ -19,6 +19,7 @@ from fastcoord.decode._onehot import cuda as decode
 from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.decode._soft_argmax import gradient_cuda as soft_vjp
 from fastcoord.encode._box import cuda as box
+from fastcoord.encode._gaussian import cuda as gaussian
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.encode._splat import cuda as splat
 from fastcoord.network import cuda as network
@@ -52,6 +53,7 @@ _LARGER = {
     "decode.soft_argmax": ("value gaussian (3, 64, 48), covariance=True, window=None", "layout crop, wide"),
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
+    "encode.gaussian": (),
     "encode.splat": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
@@ -62,7 +64,12 @@ DECODERS = {  # the modules of the decoders
     "decode.center_of_mass": mass,
     "decode.soft_argmax": soft,
 }
-KERNELS_OF = {"encode.onehot": onehot, "encode.box": box, "encode.splat": splat}  # the modules of the encoders
+KERNELS_OF = {  # the modules of the encoders
+    "encode.onehot": onehot,
+    "encode.box": box,
+    "encode.gaussian": gaussian,
+    "encode.splat": splat,
+}
 
 MOST = 1 << 31
 FORMS = {  # of `_decode_cuda.share`, and what brings a decoder to choose each for any map
@@ -96,6 +103,7 @@ IN_SIMULATOR = [
         case
         for case in operation.cases()
         if (case.is_small or case.name in _LARGER[operation.name])
+        and not case.is_only_cpu
         and not (case.is_half and operation.room == "CoordNet")
     )
     for form in FORMS
@@ -263,8 +271,15 @@ def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
 
 
 @in_simulator
-@pytest.mark.parametrize(("dtype", "items"), [("bool", 16), ("int16", 8), ("float32", 4), ("int64", 2)])
-@encoders
+@pytest.mark.parametrize(
+    ("encoder", "dtype", "items"),
+    [
+        pytest.param(operation, dtype, items, id=f"{operation}-{dtype}-{items}")
+        for operation in OPERATIONS
+        for dtype, items in (("bool", 16), ("int16", 8), ("float32", 4), ("int64", 2))
+        if operation.room == "encode" and (dtype == "float32" or not operation.has_points_outside)
+    ],
+)
 def test_encoder_writes_groups_where_it_can(monkeypatch, encoder, dtype, items):
     points = Foreign(np.ones((3, 2), np.float32))
     for axes, expected in (((-2, -1), items), ((-1, -2), 1), ((0, 1), 1)):
@@ -299,7 +314,8 @@ def test_several_starts_of_images_and_of_points():
 @encoders
 def test_a_missing_point_without_weight_is_a_zero_image(encoder):
     images = encoder.function(Foreign(np.array([[np.nan, 1], [2, 1], [2, 3]], np.float32)), shape=(3, 4))
-    assert images.copy_to_host().any((1, 2)).tolist() == [False, True, False]
+    is_drawn = [False, True, encoder.has_points_outside]
+    assert images.copy_to_host().any((1, 2)).tolist() == is_drawn
 
 
 @in_simulator
@@ -329,9 +345,9 @@ def _on_device_1(array):
 @encoders
 def test_a_type_of_torch_names_the_pixels(encoder):
     torch = pytest.importorskip("torch")
-    images = encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.uint8)
-    assert images.dtype == np.uint8
-    with pytest.raises(TypeError, match=r"dtype: expected bool.*; got '?complex64"):
+    images = encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.float64)
+    assert images.dtype == np.float64
+    with pytest.raises(TypeError, match=r"dtype: expected .*; got '?complex64"):
         encoder.function(Foreign(np.ones((2, 2), np.float32)), shape=(3, 4), dtype=torch.complex64)
 
 
@@ -386,7 +402,7 @@ def test_errors_of_encoding_name_the_argument(encoder):
     refuses(TypeError, "xy: expected an integer type", Foreign(np.zeros(2, bool)))
     refuses(ValueError, "shape: expected a height", shape=(0, 4))
     refuses(ValueError, "shape: expected maps of less than 2³¹ pixels", shape=(1 << 16, 1 << 15))
-    refuses(TypeError, "dtype: expected bool", dtype="complex64")
+    refuses(TypeError, "dtype: expected .*float64; got", dtype="complex64")
     refuses(ValueError, r"out: expected shape \(3, 4\)", out=point)
     refuses(TypeError, "out: expected Encoded", return_weight=True, out=point)
     refuses(TypeError, "out: expected a CUDA array", out=np.zeros((3, 4), np.float32))
@@ -446,6 +462,12 @@ def soft_vjp_types():
     counts, number = [types.int64] * 4, types.float32
     options = types.UniTuple(number, 2), number, *placement_types(FLOATS)
     return types.void(FLOATS, LAYOUT, types.int64, LAYOUT, *counts, *options, FLOATS, FLOATS)
+
+
+def gaussian_types(dtype, points):
+    number = from_dtype(np.dtype(dtype))
+    sizes = types.UniTuple(number, 4), types.UniTuple(number, 2)
+    return encoder_types(dtype, points, *sizes, types.int64, types.boolean)
 
 
 def encoder_types(dtype, points, *numbers):
@@ -526,6 +548,20 @@ KERNELS = [
     *(
         (f"soft_argmax_vjp, {scope}", soft_vjp.differentiators[blocks, False][4], soft_vjp_types(), wide, False)
         for scope, blocks, wide in (("warps", False, {"LDG.E.128": 8}), ("blocks", True, {"LDG.E.128": 8}))
+    ),
+    *(
+        (
+            f"gaussian {title}",
+            gaussian.encoders[items],
+            gaussian_types(dtype, points),
+            wide,
+            "float64" in (dtype, points),
+        )
+        for title, dtype, points, items, wide in (
+            ("float32", "float32", "float32", 4, {"STG.E.128": 1}),
+            ("float32 strided", "float32", "float32", 1, {}),
+            ("float64", "float64", "float64", 1, {}),
+        )
     ),
     *(
         (f"{name} {title}", kernels[items], encoder_types(dtype, points, *numbers), wide, points != "float32")

@@ -43,9 +43,10 @@ def encoded(*arguments):
         ("onehot", ["--dtype", "float16"], {"dtype": "float16"}),
         ("box", ["--box-size", "3", "--value", "0.5"], {"size": 3, "value": 0.5}),
         ("splat", ["--grid", "strides:2,-1"], {"grid": fc.grid.strides(2, -1)}),
-        pytest.param(
-            *("gaussian", ["--sigma", "1.5", "--norm", "sum"], {"sigma": 1.5, "norm": "sum"}),
-            marks=pytest.mark.skipif(not hasattr(fc.encode, "gaussian"), reason="there is no encode.gaussian"),
+        (
+            "gaussian",
+            ["--sigma", "1.5", "--norm", "sum", "--radius", "2.5"],
+            {"sigma": 1.5, "norm": "sum", "radius": 2.5},
         ),
     ],
 )

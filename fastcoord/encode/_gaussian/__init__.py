@@ -1,5 +1,6 @@
 """`encode.gaussian`: a Gaussian for each point, or several points in one map."""
 
+import functools
 from typing import Any, Literal
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type
 from fastcoord._draw import drawn
-from fastcoord._halves import format_of
+from fastcoord._halves import FORMATS, format_of
 from fastcoord.encode._gaussian import cpu
 from fastcoord.encode._gaussian.formula import MODES, SIGMAS, axis_numbers, reaches
 from fastcoord.grid import Grid
@@ -48,7 +49,7 @@ def gaussian(
     xy : array (..., 2), or (..., P, 2) with `reduce`
         (x, y) in pixels (or as `grid` says), x along the width; the centre of the top left pixel is (0, 0). Points may
         lie outside of the map. Any integer type but uint64, float16, bfloat16, float32 or float64; of NumPy (or nested
-        lists), PyTorch or JAX on the CPU; with any strides. Not modified.
+        lists), PyTorch or JAX on the CPU, or on a GPU; with any strides. Not modified.
     shape : two ints
         (height, width) of a map.
     sigma : float, or array that broadcasts to the shape of `xy`
@@ -87,9 +88,11 @@ def gaussian(
     Raises
     ------
     TypeError
-        If the type of an argument is none of these, and for arrays on a GPU, for which there is no kernel yet.
+        If the type of an argument is none of these; for arrays on a GPU also where its kernel does not know what is
+        asked for: halves, `reduce`, and more than one sigma for each axis.
     ValueError
-        If a point is not finite, unless `return_weight`; if the last axis of `xy` is not 2 long, an extent is less than
+        If a point is not finite, unless `return_weight` (on a GPU such a point always gives zeros: to raise, the host
+        would have to wait); if the last axis of `xy` is not 2 long, an extent is less than
         1, `sigma` or `radius` is not a positive number, or `grid`, `sigma` or `out` does not fit.
     MemoryError
         If there is no memory for the result; nothing has been computed then.
@@ -107,13 +110,8 @@ def gaussian(
     array([[0.404, 0.855, 0.666, 0.191],
            [0.404, 0.855, 0.666, 0.191]], dtype=float32)
     """
-    if is_on_gpu(xy):
-        raise TypeError("xy: expected an array on the CPU, the only place with a kernel; got one on a GPU")
     height, width = canvas(shape)
-    pixels = pixel_type(dtype, halves=True)
-    name = "float64" if pixels == _DOUBLE else format_of(pixels) or pixels.name
-    if name not in cpu.TYPES:
-        raise TypeError(f"dtype: expected float32, float64, float16 or bfloat16; got {pixels.name}")
+    pixels, name = _pixels(dtype)
     if not (isinstance(norm, str) and norm in ("peak", "sum")):
         raise ValueError(f'norm: expected "peak" or "sum"; got {norm!r}')
     if reduce is not None and not (isinstance(reduce, str) and reduce in ("max", "sum")):
@@ -130,6 +128,16 @@ def gaussian(
         norm = "sum" if compat == "kornia" else "peak"
         within = None if compat == "kornia" else _WITH_WINDOW
     working = pixels if pixels == _DOUBLE else np.dtype(np.float32)
+    if is_on_gpu(xy):
+        if name in FORMATS or reduce is not None or sigmas.size > 2:
+            raise TypeError(
+                "xy: expected an array on the CPU, or float32 or float64 maps, no `reduce`, and one sigma, or one for "
+                f"each axis; got dtype {name}, reduce={reduce!r} and sigmas of shape {sigmas.shape} on a GPU"
+            )
+        each = _fitted(sigmas, (1, 2))
+        rates = tuple(axis_numbers(each, working)[[0, 1, 3, 4]])
+        reach = tuple(reaches(each, within, working, mode).astype(working))
+        return _cuda().gaussian(*(xy, shape, rates, reach, mode, norm == "sum", dtype, axes, grid, return_weight, out))
 
     def draw(maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
         each = _fitted(sigmas, xy_shape)
@@ -137,10 +145,26 @@ def gaussian(
         in_map = points.size // 2 // (maps.count * len(maps.starts))
         cpu.gaussian(name, sizes, mode, norm == "sum", reduce, in_map, maps, points.astype(_DOUBLE), weight)
 
-    xy_shape = tuple(np.shape(xy))
+    try:
+        xy_shape = tuple(np.shape(xy))
+    except ValueError:  # a ragged list
+        xy_shape = ()
     if xy_shape[-1:] == (2,):  # else it is refused anyway
         _fitted(sigmas, xy_shape)
     return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw, may_be_outside=True, joins=reduce)
+
+
+def _pixels(dtype: Any) -> tuple[np.dtype[Any], str]:
+    """The type of the pixels, and its name."""
+    try:
+        pixels = pixel_type(dtype, halves=True)
+        name = format_of(pixels) or pixels.name
+        got = None if name in cpu.TYPES else name
+    except TypeError as error:
+        got = str(error).rpartition("got ")[2]
+    if got is not None:
+        raise TypeError(f"dtype: expected float16, bfloat16, float32 or float64; got {got}")
+    return pixels, name
 
 
 def _sigmas(sigma: Any) -> NDArray[Any]:
@@ -180,3 +204,11 @@ def _fitted(sigmas: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         return np.broadcast_to(sigmas.reshape(-1), (1, 2))
     rows = whole.reshape(-1, 2)
     return rows if len(rows) else np.ones((1, 2))
+
+
+@functools.cache
+def _cuda() -> Any:
+    """The room's kernels for a GPU: to look for the module at each call takes a microsecond."""
+    from fastcoord.encode._gaussian import cuda
+
+    return cuda

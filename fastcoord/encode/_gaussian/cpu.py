@@ -227,7 +227,8 @@ def _joiner(narrow: Any) -> Any:
 
 _NARROW = {"float32": unchanged, "float64": unchanged, "float16": as_float16, "bfloat16": as_bfloat16}
 _STRETCHERS = {
-    name: _stretcher(CACHE_LINE // {"float64": 8, "float32": 4}.get(name, 2), narrow) for name, narrow in _NARROW.items()
+    name: _stretcher(CACHE_LINE // {"float64": 8, "float32": 4}.get(name, 2), narrow)
+    for name, narrow in _NARROW.items()
 }
 _JOINERS = {name: _joiner(narrow) for name, narrow in _NARROW.items()}
 TYPES = tuple(_NARROW)
@@ -277,8 +278,8 @@ def gaussian(
             _STRETCHERS[name](total // 4, *where, *shape, *options, buffer)
             continue
         for first in range(0, count, at_once):
-            shape = i * count, first, min(at_once, count - first), height, width, rows_in_task, points_in_map
+            part = i * count, first, min(at_once, count - first), height, width, rows_in_task, points_in_map
             where = maps.memory, start, maps.outer_stride, maps.inner_count, maps.inner_stride
             strides = maps.row_stride, maps.column_stride
             work = at_once * bytes_in_map // 4 * max(points_in_map, 1)
-            _JOINERS[name](work, *where, *strides, *shape, reduce == "sum", *options, buffer, line)
+            _JOINERS[name](work, *where, *strides, *part, reduce == "sum", *options, buffer, line)

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from fastcoord._compile import inlined
 from fastcoord._exponential import exponential, rates
-from fastcoord._vector import like, maximum, minimum, select
+from fastcoord._vector import convert, like, maximum, minimum, select
 
 __all__ = [
     "HUGE",
     "LEAST_POWERS",
     "MODES",
     "SIGMAS",
+    "added",
     "axis_numbers",
     "factor",
+    "factor_at",
     "is_finite",
     "joined",
     "part",
@@ -38,14 +40,14 @@ HUGE = 1 << 30  # pixels from which on a centre is not split
 
 
 def axis_numbers(sigmas: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Of each sigma (..., 2) the rate of its powers, as `_exponential` has it, and its reciprocal: flat, six a point."""
+    """Of each sigma (..., 2) the rate of its powers, for `_exponential`, and its reciprocal: flat, six a point."""
     numbers = np.stack([*rates(2 * sigmas**2, dtype), (1 / sigmas).astype(dtype)], axis=-1)
     return numbers.reshape(-1)
 
 
 def reaches(sigmas: NDArray[Any], radius: float | None, dtype: Any, mode: int) -> NDArray[Any]:
     """How far from its centre each axis is not 0, flat, two a point; in mmpose's modes the radius of its windows."""
-    found = np.inf if radius is None else radius * sigmas
+    found: NDArray[Any] = np.full_like(sigmas, np.inf) if radius is None else radius * sigmas
     if mode == _EXACT:
         found = np.minimum(found, sigmas * (_TWO_LN_2 * LEAST_POWERS[np.dtype(dtype)]) ** 0.5)
     return np.ascontiguousarray(found.reshape(-1))
@@ -110,6 +112,19 @@ def placed_axis(position: Any, reach: Any, mode: Any, extent: Any) -> Any:
 def factor(distance: Any, rate: Any) -> Any:
     """e^(−distance²/(2σ²)); `rate` is −½/σ² as `_exponential` has it, its least value that of the least factor."""
     return exponential(-(distance * distance), rate)
+
+
+@inlined
+def factor_at(k: Any, first: Any, end: Any, whole: Any, rest: Any, rate: Any) -> Any:
+    """The factor of pixel `k` of an axis, whose pixels from `first` to before `end` are not 0, in the rate's type."""
+    distance = convert(like(whole, k) - whole, rate[0]) - convert(rest, rate[0])
+    return select((k >= first) & (k < end), factor(distance, rate), like(distance, 0))
+
+
+@inlined
+def added(totals: Any, others: Any) -> Any:
+    """Sums of parts of both axes, those of the whole."""
+    return totals[0] + others[0], totals[1] + others[1]
 
 
 @inlined

@@ -35,9 +35,7 @@ def _axes(point, sigma, shape, norm, radius, dtype, working):
     return x, axis(point[1], sigma[1], height, norm, radius, dtype, working)
 
 
-def gaussian(
-    xy, *, shape, sigma=2.0, norm="peak", radius=None, reduce=None, dtype=np.float32, working=None
-):
+def gaussian(xy, *, shape, sigma=2.0, norm="peak", radius=None, reduce=None, dtype=np.float32, working=None):
     """(maps, weight) of points (..., 2): zeros, of weight 0, where the point is not finite or too far away."""
     working = np.float64 if working is None else working
     sigma = np.broadcast_to(sigma, xy.shape)
@@ -49,7 +47,7 @@ def gaussian(
             maps[index] = y[:, None] * x
             weight[index] = x.any() and y.any()
     if reduce is not None:
-        maps = {"max": np.max, "sum": np.sum}[reduce](maps, axis=-3, initial=0)
+        maps = np.max(maps, axis=-3, initial=0) if reduce == "max" else np.sum(maps, axis=-3)
     return maps, weight
 
 
