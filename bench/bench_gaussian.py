@@ -1,4 +1,4 @@
-"""`encode.gaussian`: throughput beside the machine's write ceiling, and the targets of NumPy, mmpose, kornia, dsntnn."""
+"""`encode.gaussian`: throughput beside the write ceiling of the machine, NumPy, mmpose, kornia and dsntnn."""
 
 import importlib
 from typing import Any

@@ -28,6 +28,12 @@ class Arrays(NamedTuple):
     canvas: dict[str, Any]  # the options of an encoder that makes such maps
 
 
+def _of_floats(given: Arrays) -> dict[str, Any]:
+    """The options of an encoder whose maps are floats: where the others are not, as it is without options."""
+    is_float = given.maps.dtype.kind == "f" or format_of(given.canvas["dtype"]) is not None
+    return given.canvas if is_float else {"shape": given.canvas["shape"]}
+
+
 # Every public function, by name: how it is called. `maps` lie in memory in each way for which there is a kernel. Of
 # `CoordNet`, whose kernels go by the number of features too, the networks that it constructs, which have two.
 CALLS: dict[str, Callable[[Arrays], object]] = {
@@ -39,7 +45,7 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
         encode.onehot(xy, grid=to, **given.canvas) for xy in given.points for to in (None, grid.unit)
     ],
     "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
-    "encode.gaussian": lambda given: [encode.gaussian(xy, **given.canvas) for xy in given.points],
+    "encode.gaussian": lambda given: [encode.gaussian(xy, **_of_floats(given)) for xy in given.points],
     "encode.splat": lambda given: [encode.splat(xy, **given.canvas) for xy in given.points],
     "CoordNet.onehot": lambda given: CoordNet.onehot_decoder(*given.maps.shape[1:])(given.maps),
     "CoordNet.box": lambda given: CoordNet.box_decoder(*given.maps.shape[1:])(given.maps),
