@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastcoord._compile import inlined
 from fastcoord._exponential import exponential, rates
+from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, like, maximum, minimum, select
 
 __all__ = [
@@ -130,7 +131,7 @@ def added(totals: Any, others: Any) -> Any:
 @inlined
 def part(total: Any) -> Any:
     """What to multiply factors by whose sum is `total`, 0 if there are none."""
-    return like(total, 1) / total if total > like(total, 0) else total
+    return reciprocal(total) if total > like(total, 0) else total
 
 
 @inlined
