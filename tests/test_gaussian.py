@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import fastcoord as fc
+from fastcoord.encode._gaussian.reference import gaussian_vjp
 from tests import cases
+from tests.agreement import assert_close
 from tests.contract import said
 
 small = pytest.mark.small
@@ -184,3 +186,87 @@ def test_what_is_refused(options, error, words):
 def test_one_point_has_nothing_to_join():
     with pytest.raises(ValueError, match=said("xy: expected shape (..., P, 2), with reduce='max'", "got (2,)")):
         fc.encode.gaussian([3, 4], shape=(9, 13), reduce="max")
+
+
+# The gradient
+
+
+def _gradients(batch, dtype="float64"):
+    return cases.dense((*batch, 9, 13), dtype)
+
+
+@small
+@pytest.mark.parametrize("grid", [None, fc.grid.half, fc.grid.crops(cases.BOXES)], ids=["pixels", "half", "boxes"])
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "sum"}, {"sigma": (1.3, 2.5)}, {"sigma": [[1], [2], [0.7]]}], ids=repr
+)
+def test_gradient_is_that_of_finite_differences(grid, options):
+    pixels = np.array([[-2.3, 4.2], [12.3, 9.4], [5.5, 3.25]])
+    gradients, h = _gradients((3,)), 1e-5
+    xy = pixels if grid is None else grid.from_pixels(pixels, 9, 13)
+    found = fc.encode.gaussian_vjp(gradients, xy, grid=grid, **options)
+    for axis in (0, 1):
+        step = np.eye(2)[axis] * h
+
+        def loss(points):
+            maps = fc.encode.gaussian(points, shape=(9, 13), dtype="float64", grid=grid, **options)
+            return (gradients * maps).sum((1, 2))
+
+        wanted = (loss(xy + step) - loss(xy - step)) / (2 * h)
+        np.testing.assert_allclose(found[:, axis], wanted, rtol=1e-6, atol=1e-7)
+
+
+@small
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [(), (0,), (2, 3)])
+@pytest.mark.parametrize("options", [{}, {"norm": "sum", "radius": 1.5}], ids=repr)
+def test_gradient_agrees_with_the_reference(dtype, batch, options):
+    xy, gradients = cases.points_within(batch, 9, 13, dtype), _gradients(batch, dtype)
+    out = np.full(xy.shape, np.nan, dtype)
+    assert fc.encode.gaussian_vjp(gradients, xy, out=out, **options) is out
+    precise, plain = (gaussian_vjp(gradients, xy, dtype=dtype, working=w, **options) for w in (np.float64, dtype))
+    assert_close("gradient", out, precise, plain)
+    nhwc = np.moveaxis(gradients, (-2, -1), (0, 1))
+    np.testing.assert_array_equal(fc.encode.gaussian_vjp(nhwc, xy, axes=(0, 1), **options), out)
+
+
+@small
+def test_gradient_of_joined_points():
+    xy, gradients = cases.points_within((2, 4), 9, 13), _gradients((2,))
+    found = fc.encode.gaussian_vjp(gradients, xy, reduce="sum")
+    each = fc.encode.gaussian_vjp(np.repeat(gradients[:, None], 4, axis=1), xy)
+    np.testing.assert_array_equal(found, each)
+    np.testing.assert_allclose(
+        found, gaussian_vjp(gradients, xy, reduce="sum", dtype="float64"), rtol=1e-12, atol=1e-13
+    )
+    assert fc.encode.gaussian_vjp(gradients, xy[:, :0], reduce="sum").shape == (2, 0, 2)
+
+
+@small
+def test_missing_points_have_no_gradient():
+    xy = [[np.nan, 1], [1, np.inf], [1e9, 0], [1, 1]]
+    gradients = np.ones((4, 3, 4)) * np.arange(4)
+    assert (fc.encode.gaussian_vjp(gradients, xy) != 0).any(1).tolist() == [False] * 3 + [True]
+
+
+def test_gradient_of_many_maps():
+    xy, gradients = cases.points_within((60,), 64, 48, "float32"), cases.dense((60, 64, 48), "float32")
+    found = fc.encode.gaussian_vjp(gradients, xy, sigma=3)
+    precise, plain = (gaussian_vjp(gradients, xy, sigma=3, working=w) for w in (np.float64, np.float32))
+    assert_close("gradient", found, precise, plain)
+
+
+@small
+def test_what_the_gradient_refuses():
+    maps, xy = np.zeros((3, 4, 5)), np.zeros((3, 2))
+    for wrong, error, words in (
+        ({"xy": np.zeros((2, 2))}, ValueError, ("grad_maps: expected maps of batch shape (2,)", "got (3,)")),
+        ({"grad_maps": np.zeros((3, 4, 5), np.uint8)}, TypeError, ("grad_maps: expected float32", "got uint8")),
+        ({"grid": "half"}, TypeError, ("grid: expected a grid",)),
+        ({"reduce": "max"}, ValueError, ("reduce: expected", "got 'max'")),
+        ({"sigma": (1, 2, 3)}, ValueError, ("sigma: expected", "got (3,)")),
+        ({"norm": "mean"}, ValueError, ("norm: expected", "got 'mean'")),
+        ({"radius": -1}, ValueError, ("radius: expected", "got -1")),
+    ):
+        with pytest.raises(error, match=said(*words)):
+            fc.encode.gaussian_vjp(**{"grad_maps": maps, "xy": xy, **wrong})

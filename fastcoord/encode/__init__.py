@@ -1,8 +1,8 @@
 """Coordinates to bitmaps and heatmaps."""
 
 from fastcoord.encode._box import box
-from fastcoord.encode._gaussian import gaussian
+from fastcoord.encode._gaussian import gaussian, gaussian_vjp
 from fastcoord.encode._onehot import onehot
 from fastcoord.encode._splat import splat, splat_vjp
 
-__all__ = ["box", "gaussian", "onehot", "splat", "splat_vjp"]
+__all__ = ["box", "gaussian", "gaussian_vjp", "onehot", "splat", "splat_vjp"]

@@ -1,4 +1,4 @@
-"""`encode.gaussian`: a Gaussian for each point, or several points in one map."""
+"""`encode.gaussian`: a Gaussian for each point, or several points in one map, and the gradient."""
 
 import functools
 from typing import Any, Literal
@@ -6,16 +6,32 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type
+from fastcoord._arrays import (
+    Maps,
+    canvas,
+    flat,
+    is_on_gpu,
+    maps,
+    pixel_array,
+    pixel_type,
+    point_array,
+    read_only,
+    result,
+    write_back,
+)
 from fastcoord._draw import drawn
 from fastcoord._halves import FORMATS, format_of
+from fastcoord._libraries import in_library, library_of
+from fastcoord._placement import NUMBERS
+from fastcoord._points import in_pixels
 from fastcoord.encode._gaussian import cpu
 from fastcoord.encode._gaussian.formula import MODES, SIGMAS, axis_numbers, reaches
-from fastcoord.grid import Grid
+from fastcoord.encode._gaussian.gradient import vjp
+from fastcoord.grid import Grid, numbers_for, require_grid
 
-__all__ = ["gaussian"]
+__all__ = ["gaussian", "gaussian_vjp"]
 
-_DOUBLE = np.dtype(np.float64)
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _PRESETS = {**MODES, "kornia": MODES["exact"]}
 _WITH_WINDOW = 3  # sigmas: mmpose's window
 
@@ -112,8 +128,7 @@ def gaussian(
     """
     height, width = canvas(shape)
     pixels, name = _pixels(dtype)
-    if not (isinstance(norm, str) and norm in ("peak", "sum")):
-        raise ValueError(f'norm: expected "peak" or "sum"; got {norm!r}')
+    _require_norm(norm)
     if reduce is not None and not (isinstance(reduce, str) and reduce in ("max", "sum")):
         raise ValueError(f'reduce: expected None, "max" or "sum"; got {reduce!r}')
     sigmas, within = _sigmas(sigma), _radius(radius)
@@ -139,11 +154,11 @@ def gaussian(
         reach = tuple(reaches(each, within, working, mode).astype(working))
         return _cuda().gaussian(*(xy, shape, rates, reach, mode, norm == "sum", dtype, axes, grid, return_weight, out))
 
-    def draw(maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
+    def draw(drawn_maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
         each = _fitted(sigmas, xy_shape)
         sizes = axis_numbers(each, working), reaches(each, within, working, mode)
-        in_map = points.size // 2 // (maps.count * len(maps.starts))
-        cpu.gaussian(name, sizes, mode, norm == "sum", reduce, in_map, maps, points.astype(_DOUBLE), weight)
+        in_map = points.size // 2 // (drawn_maps.count * len(drawn_maps.starts))
+        cpu.gaussian(name, sizes, mode, norm == "sum", reduce, in_map, drawn_maps, points.astype(_DOUBLE), weight)
 
     try:
         xy_shape = tuple(np.shape(xy))
@@ -152,6 +167,114 @@ def gaussian(
     if xy_shape[-1:] == (2,):  # else it is refused anyway
         _fitted(sigmas, xy_shape)
     return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw, may_be_outside=True, joins=reduce)
+
+
+def gaussian_vjp(
+    grad_maps: Any,
+    xy: Any,
+    *,
+    sigma: Any = 2.0,
+    norm: Literal["peak", "sum"] = "peak",
+    radius: float | None = None,
+    reduce: Literal["sum"] | None = None,
+    axes: tuple[int, int] = (-2, -1),
+    grid: Grid | None = None,
+    out: Any = None,
+) -> Any:
+    """The gradient of ``(grad_maps * gaussian(xy)).sum()`` with respect to the points.
+
+    Equals, for a point (x, y), its map ``g`` and the column indices ``X`` (and so for y, with row indices)::
+
+        (grad_maps * g * (X - x)).sum() / sigma**2
+
+    Parameters
+    ----------
+    grad_maps : array (..., H, W)
+        The gradient with respect to the maps: float32 or float64; of the library of `xy`. Not modified.
+    xy : array (..., 2), or (..., P, 2) with `reduce`
+        As for `gaussian`. Points that are missing have no gradient: 0.
+    sigma, norm, radius
+        As for `gaussian`. The edge of a window stands still.
+    reduce : "sum"
+        As for `gaussian`. None: a map for each point.
+    axes : two ints
+        As for `gaussian`.
+    grid : fastcoord.grid.Grid
+        As for `gaussian`: the gradient is with respect to xy in this grid.
+    out : array
+        Where to write: an array as this function would return, sharing no memory with the other arguments.
+
+    Returns
+    -------
+    array of the shape of `xy` and of its library
+        float32; float64 for points that are float64 or integers. The sums are computed in the type of `grad_maps`.
+
+    Raises
+    ------
+    TypeError
+        As `gaussian` does, if `grad_maps` is not float32 or float64, and for arrays on a GPU.
+    ValueError
+        As `gaussian` does, and if the shape of `grad_maps` does not fit.
+
+    Notes
+    -----
+    Source: the derivative of a Gaussian. One large map is read by one thread.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcoord as fc
+    >>> fc.encode.gaussian_vjp(np.arange(12.0).reshape(3, 4), [1.25, 0.5], sigma=1).round(3)
+    array([ 5.029, 15.099])
+    """
+    if is_on_gpu(xy) or is_on_gpu(grad_maps):
+        raise TypeError("xy: expected arrays on the CPU, the only place with a kernel; got one on a GPU")
+    _require_norm(norm)
+    if reduce is not None and not (isinstance(reduce, str) and reduce == "sum"):
+        raise ValueError(f'reduce: expected None or "sum"; got {reduce!r}')
+    sigmas, within = _sigmas(sigma), _radius(radius)
+    library = library_of(xy)
+    points = point_array("xy", xy)
+    if library_of(grad_maps) is not library and not isinstance(grad_maps, (list, tuple)):
+        raise TypeError(f"grad_maps: expected an array of the library of xy; got {type(grad_maps).__qualname__}")
+    array = pixel_array("grad_maps", grad_maps)
+    if array.dtype not in (_SINGLE, _DOUBLE):
+        raise TypeError(f"grad_maps: expected float32 or float64; got {array.dtype.name}")
+    read = maps("grad_maps", array, axes)
+    batch = points.shape[:-1]
+    if reduce is not None and not batch:
+        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={reduce!r}; got {points.shape}")
+    of_maps = batch[:-1] if reduce else batch
+    if read.batch != of_maps:
+        raise ValueError(f"grad_maps: expected maps of batch shape {of_maps}; got {read.batch}")
+    each = _fitted(sigmas, points.shape)
+    require_grid(grid)
+    gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
+    flat_points, scale = read_only(points.ravel()), None
+    if grid is not None:
+        back = numbers_for(grid, points.dtype, read.height, read.width, of_maps, back=True).reshape(-1, NUMBERS)
+        if reduce and len(back) > 1:  # those of a map, for each of its points
+            back = np.repeat(back, batch[-1], axis=0)
+        flat_points = read_only(in_pixels(flat_points, back.reshape(-1)))
+        numbers = back.reshape(-1, 2, NUMBERS // 2)
+        scale = numbers[..., 0] / numbers[..., 2]
+    written = flat(gradient)
+    if written.size:
+        sizes = axis_numbers(each, array.dtype), reaches(each, within, array.dtype, MODES["exact"])
+        in_map = batch[-1] if reduce else 1
+        vjp(sizes, MODES["exact"], norm == "sum", in_map, read, flat_points.astype(_DOUBLE), written)
+    if scale is not None:
+        written.reshape(-1, 2)[...] *= scale
+    write_back(written, gradient)
+    if out is None:
+        return in_library(library, gradient)
+    if library is not None:
+        library.written(out)
+    return out
+
+
+def _require_norm(norm: Any) -> None:
+    if not (isinstance(norm, str) and norm in ("peak", "sum")):
+        raise ValueError(f'norm: expected "peak" or "sum"; got {norm!r}')
 
 
 def _pixels(dtype: Any) -> tuple[np.dtype[Any], str]:

@@ -39,7 +39,7 @@ def write_axis(
     with_slopes: bool,
     step: int,
 ) -> Any:
-    """The factors of an axis from element `at` on, and `step` elements further their derivatives.
+    """The factors of an axis from element `at` on, and `step` elements further their derivatives by the position.
 
     What comes back is the first pixel and the one after the last that can be other than 0, and if there is any.
     """
@@ -51,7 +51,7 @@ def write_axis(
     zero = splat(width - width, LANES)
     numbers = lane_numbers(zero)
     left = splat(convert(rest, width), LANES)
-    total, moment, square = zero, zero, zero
+    total, moment = zero, zero
     rate = (width, least)
     for k in range(0, extent, LANES):
         found = zero
@@ -61,13 +61,11 @@ def write_axis(
             found = select(is_inside, factor(distance, rate), zero)
             total = total + found
             moment = moment + found * distance
-            square = square + found * distance * distance
         store_first(place, at + k, found, extent - k)
-    mean, mean_square = width - width, width - width
+    mean = width - width
     if is_sum:
         share = part(first_lane((lane_sums((total,)),))[0])
         mean = first_lane((lane_sums((moment,)),))[0] * share
-        mean_square = first_lane((lane_sums((square,)),))[0] * share
         for k in range(0, extent, LANES):
             if k < end and k + LANES > first:
                 found = load_padded(place, at + k, extent - k, LANES) * like(zero, share)
@@ -77,12 +75,9 @@ def write_axis(
             distance = numbers + like(zero, convert(np.float64(k) - whole, width)) - left
             found = load_padded(place, at + k, extent - k, LANES)
             if k < end and k + LANES > first:
-                a, b = slopes(found, distance, like(zero, mean), like(zero, mean_square), like(zero, by_sigma))
-                store_first(place, at + step + k, a, extent - k)
-                store_first(place, at + 2 * step + k, b, extent - k)
+                store_first(place, at + step + k, slopes(found, distance, mean, by_sigma), extent - k)
             else:
                 store_first(place, at + step + k, zero, extent - k)
-                store_first(place, at + 2 * step + k, zero, extent - k)
     return first, end, has_pixels
 
 

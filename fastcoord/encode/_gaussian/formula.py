@@ -135,13 +135,12 @@ def part(total: Any) -> Any:
 
 
 @inlined
-def slopes(factors: Any, distance: Any, mean: Any, mean_square: Any, by_sigma: Any) -> Any:
-    """The derivatives of factors by the position of their centre and by sigma; `by_sigma` is 1/σ.
+def slopes(factors: Any, distance: Any, mean: Any, by_sigma: Any) -> Any:
+    """The derivatives of factors by the position of their centre; `by_sigma` is 1/σ.
 
-    The means are 0, or where the factors were divided by their sum, those under them.
+    `mean` is 0, or where the factors were divided by their sum, the mean distance under them.
     """
-    pulled = factors * by_sigma * by_sigma
-    return pulled * (distance - mean), pulled * by_sigma * (distance * distance - mean_square)
+    return factors * like(distance, by_sigma) * like(distance, by_sigma) * (distance - like(distance, mean))
 
 
 @inlined

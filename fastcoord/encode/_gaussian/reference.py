@@ -16,17 +16,16 @@ def reach_of(sigma, radius, dtype):
 
 
 def axis(position, sigma, extent, norm, radius, dtype, working):
-    """The factors of an axis and their derivatives by the position and by sigma."""
+    """The factors of an axis and their derivatives by the position."""
     distance = np.arange(extent) - np.longdouble(position)
     inside = np.abs(distance) <= reach_of(np.longdouble(sigma), radius, dtype)
     distance, sigma = distance.astype(working), np.asarray(sigma, working)
     factors = np.where(inside, np.exp(-(distance**2) / (2 * sigma**2)), 0).astype(working)
-    by_position, by_sigma = distance / sigma**2, distance**2 / sigma**3
+    by_position = distance / sigma**2
     if norm == "sum" and factors.any():
         factors = factors / factors.sum()
         by_position = by_position - (factors * by_position).sum()
-        by_sigma = by_sigma - (factors * by_sigma).sum()
-    return factors, factors * by_position, factors * by_sigma
+    return factors, factors * by_position
 
 
 def _axes(point, sigma, shape, norm, radius, dtype, working):
@@ -43,7 +42,7 @@ def gaussian(xy, *, shape, sigma=2.0, norm="peak", radius=None, reduce=None, dty
     weight = np.zeros(xy.shape[:-1], np.float32)
     for index in np.ndindex(weight.shape):
         if np.isfinite(xy[index]).all():
-            (x, *_), (y, *_) = _axes(xy[index], sigma[index], shape, norm, radius, dtype, working)
+            (x, _), (y, _) = _axes(xy[index], sigma[index], shape, norm, radius, dtype, working)
             maps[index] = y[:, None] * x
             weight[index] = x.any() and y.any()
     if reduce is not None:
@@ -52,22 +51,13 @@ def gaussian(xy, *, shape, sigma=2.0, norm="peak", radius=None, reduce=None, dty
 
 
 def gaussian_vjp(grad_maps, xy, *, sigma=2.0, norm="peak", radius=None, reduce=None, dtype=np.float32, working=None):
-    """The gradients of ``(grad_maps * gaussian(xy).maps).sum()`` by xy and by sigma, each (..., 2)."""
+    """The gradient of ``(grad_maps * gaussian(xy).maps).sum()`` by xy; `reduce` is None or "sum"."""
     working = np.float64 if working is None else working
-    shape = grad_maps.shape[-2:]
     sigma = np.broadcast_to(sigma, xy.shape)
-    by_xy, by_sigma = np.zeros(xy.shape, working), np.zeros(xy.shape, working)
-    largest = None
-    if reduce == "max":  # the gradient of a pixel goes to the first of the points that are largest there
-        options = {"shape": shape, "sigma": sigma, "norm": norm, "radius": radius, "dtype": dtype, "working": working}
-        largest = gaussian(xy, **options)[0].argmax(axis=-3)
+    by_xy = np.zeros(xy.shape, working)
     for index in np.ndindex(xy.shape[:-1]):
-        if not np.isfinite(xy[index]).all():
-            continue
-        gradient = grad_maps[index if reduce is None else index[:-1]].astype(working)
-        if largest is not None:
-            gradient = np.where(largest[index[:-1]] == index[-1], gradient, 0)
-        x, y = _axes(xy[index], sigma[index], shape, norm, radius, dtype, working)
-        by_xy[index] = y[0] @ gradient @ x[1], y[1] @ gradient @ x[0]
-        by_sigma[index] = y[0] @ gradient @ x[2], y[2] @ gradient @ x[0]
-    return by_xy, by_sigma
+        if np.isfinite(xy[index]).all():
+            gradient = grad_maps[index if reduce is None else index[:-1]].astype(working)
+            x, y = _axes(xy[index], sigma[index], gradient.shape, norm, radius, dtype, working)
+            by_xy[index] = y[0] @ gradient @ x[1], y[1] @ gradient @ x[0]
+    return by_xy
