@@ -87,8 +87,8 @@ def drawn(
         flat_points = read_only(in_pixels(flat_points, numbers))
     if not return_weight:
         if may_be_outside:
-            wrong = np.flatnonzero(~np.isfinite(flat_points))
-            outside, expected = int(wrong[0]) // 2 if wrong.size else -1, "finite points"
+            is_finite = np.isfinite(flat_points)
+            outside, expected = -1 if is_finite.all() else int(is_finite.argmin()) // 2, "finite points"
         else:
             outside = first_outside(flat_points, height, width)
             expected = f"points within half a pixel of a canvas of height {height} and width {width}"

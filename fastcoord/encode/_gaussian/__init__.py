@@ -32,6 +32,7 @@ from fastcoord.grid import Grid, numbers_for, require_grid
 __all__ = ["gaussian", "gaussian_vjp"]
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_NAMES = {_SINGLE: "float32", _DOUBLE: "float64"}  # `dtype.name` takes two microseconds
 _PRESETS = {**MODES, "kornia": MODES["exact"]}
 _WITH_WINDOW = 3  # sigmas: mmpose's window
 
@@ -144,27 +145,25 @@ def gaussian(
         within = None if compat == "kornia" else _WITH_WINDOW
     working = pixels if pixels == _DOUBLE else np.dtype(np.float32)
     if is_on_gpu(xy):
-        if name in FORMATS or reduce is not None or sigmas.size > 2:
+        if name in FORMATS or reduce is not None or np.size(sigmas) > 2:
             raise TypeError(
                 "xy: expected an array on the CPU, or float32 or float64 maps, no `reduce`, and one sigma, or one for "
-                f"each axis; got dtype {name}, reduce={reduce!r} and sigmas of shape {sigmas.shape} on a GPU"
+                f"each axis; got dtype {name}, reduce={reduce!r} and sigma of shape {np.shape(sigmas)} on a GPU"
             )
-        each = _fitted(sigmas, (1, 2))
-        rates = tuple(axis_numbers(each, working)[[0, 1, 3, 4]])
-        reach = tuple(reaches(each, within, working, mode).astype(working))
+        numbers, reach = _sizes(sigmas, (1, 2), within, working, mode)
+        rates, reach = tuple(numbers[[0, 1, 3, 4]]), tuple(reach.astype(working))
         return _cuda().gaussian(*(xy, shape, rates, reach, mode, norm == "sum", dtype, axes, grid, return_weight, out))
 
     def draw(drawn_maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
-        each = _fitted(sigmas, xy_shape)
-        sizes = axis_numbers(each, working), reaches(each, within, working, mode)
+        sizes = _sizes(sigmas, xy_shape, within, working, mode)
         in_map = points.size // 2 // (drawn_maps.count * len(drawn_maps.starts))
         cpu.gaussian(name, sizes, mode, norm == "sum", reduce, in_map, drawn_maps, points.astype(_DOUBLE), weight)
 
     try:
-        xy_shape = tuple(np.shape(xy))
+        xy_shape = tuple(xy.shape) if hasattr(xy, "shape") else np.shape(xy)
     except ValueError:  # a ragged list
         xy_shape = ()
-    if xy_shape[-1:] == (2,):  # else it is refused anyway
+    if type(sigmas) is not float and xy_shape[-1:] == (2,):  # others are refused anyway
         _fitted(sigmas, xy_shape)
     return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw, may_be_outside=True, joins=reduce)
 
@@ -246,7 +245,7 @@ def gaussian_vjp(
     of_maps = batch[:-1] if reduce else batch
     if read.batch != of_maps:
         raise ValueError(f"grad_maps: expected maps of batch shape {of_maps}; got {read.batch}")
-    each = _fitted(sigmas, points.shape)
+    sizes = _sizes(sigmas, points.shape, within, array.dtype, MODES["exact"])
     require_grid(grid)
     gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
     flat_points, scale = read_only(points.ravel()), None
@@ -259,7 +258,6 @@ def gaussian_vjp(
         scale = numbers[..., 0] / numbers[..., 2]
     written = flat(gradient)
     if written.size:
-        sizes = axis_numbers(each, array.dtype), reaches(each, within, array.dtype, MODES["exact"])
         in_map = batch[-1] if reduce else 1
         vjp(sizes, MODES["exact"], norm == "sum", in_map, read, flat_points.astype(_DOUBLE), written)
     if scale is not None:
@@ -281,7 +279,7 @@ def _pixels(dtype: Any) -> tuple[np.dtype[Any], str]:
     """The type of the pixels, and its name."""
     try:
         pixels = pixel_type(dtype, halves=True)
-        name = format_of(pixels) or pixels.name
+        name = _NAMES.get(pixels) or format_of(pixels) or pixels.name
         got = None if name in cpu.TYPES else name
     except TypeError as error:
         got = str(error).rpartition("got ")[2]
@@ -290,8 +288,11 @@ def _pixels(dtype: Any) -> tuple[np.dtype[Any], str]:
     return pixels, name
 
 
-def _sigmas(sigma: Any) -> NDArray[Any]:
-    """`sigma` as float64."""
+def _sigmas(sigma: Any) -> Any:
+    """`sigma` as a float, or as an array of float64."""
+    low, high = SIGMAS
+    if type(sigma) in (float, int) and low <= sigma <= high:
+        return float(sigma)
     try:
         array = np.asarray(sigma)
         if array.dtype.kind not in "iuf":
@@ -299,7 +300,6 @@ def _sigmas(sigma: Any) -> NDArray[Any]:
         sigmas = array.astype(_DOUBLE)
     except (TypeError, ValueError) as error:
         raise TypeError(f"sigma: expected a number, or an array of them; got {error}") from None
-    low, high = SIGMAS
     if not ((sigmas >= low) & (sigmas <= high)).all():
         wrong = sigmas[~((sigmas >= low) & (sigmas <= high))][0]
         raise ValueError(f"sigma: expected numbers from {low} to {high}; got {wrong}")
@@ -314,6 +314,21 @@ def _radius(radius: Any) -> float | None:
     if not (radius > 0 and np.isfinite(radius)):
         raise ValueError(f"radius: expected a positive number of sigmas; got {radius}")
     return float(radius)
+
+
+def _sizes(sigmas: Any, shape: tuple[int, ...], within: float | None, working: Any, mode: int) -> tuple[Any, Any]:
+    """The numbers of the axes and how far these reach, of all points or of each of those of this shape."""
+    if type(sigmas) is float:
+        return _sizes_of_all(sigmas, within, working, mode)
+    each = _fitted(sigmas, shape)
+    return axis_numbers(each, working), reaches(each, within, working, mode)
+
+
+@functools.lru_cache(maxsize=256)
+def _sizes_of_all(sigma: float, within: float | None, working: Any, mode: int) -> tuple[Any, Any]:
+    """Computed once: it takes longer than to draw a map."""
+    each = np.full((1, 2), sigma)
+    return axis_numbers(each, working), reaches(each, within, working, mode)
 
 
 def _fitted(sigmas: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import load_padded, store_first
+from fastcoord._memory import load, store
 from fastcoord._vector import (
     convert,
     first_lane,
@@ -23,62 +23,73 @@ LEAD = 32  # elements before and after the factors of a row, as many as the most
 POINT = 6  # numbers of a point: log₂e/(2σ²), the least exponent and 1/σ of x, then of y
 
 
-@outlined
-def write_axis(
-    place: Any,
-    at: int,
-    extent: int,
-    position: Any,
-    is_here: bool,
-    reach: Any,
-    mode: int,
-    is_sum: bool,
-    width: Any,
-    least: Any,
-    by_sigma: Any,
-    with_slopes: bool,
-    step: int,
-) -> Any:
-    """The factors of an axis from element `at` on, and `step` elements further their derivatives by the position.
+@inlined
+def _distance(numbers: Any, k: int, middle: Any, past_middle: Any, width: Any) -> Any:
+    """How far the pixels from `k` on are from the centre, a whole number and a rest."""
+    return numbers + like(numbers, convert(np.float64(k) - middle, width)) - like(numbers, convert(past_middle, width))
 
-    What comes back is the first pixel and the one after the last that can be other than 0, and if there is any.
-    """
+
+@outlined
+def write_vector(
+    place: Any, at: int, k: int, first: int, end: int, middle: Any, past_middle: Any, width: Any, least: Any
+) -> None:
+    """The factors of the LANES pixels from `k` on, of an axis whose pixel 0 has element `at`."""
     out_of_line()
-    first, end, whole, rest, has_pixels = placed_axis(position, reach, mode, extent)
-    has_pixels = has_pixels and is_here
-    first = first if has_pixels else 0
-    end = end if has_pixels else 0
+    zero = splat(width - width, LANES)
+    found = zero
+    if k < end and k + LANES > first:
+        numbers = lane_numbers(zero)
+        is_inside = (numbers >= like(zero, max(first - k, 0))) & (numbers < like(zero, min(end - k, LANES)))
+        found = select(is_inside, factor(_distance(numbers, k, middle, past_middle, width), (width, least)), zero)
+    store(place, at + k, found)
+
+
+@outlined
+def divide_by_sum(place: Any, at: int, extent: int) -> None:
+    """The factors of an axis by their sum."""
+    out_of_line()
+    total = load(place, at, LANES)
+    for k in range(LANES, extent, LANES):
+        total = total + load(place, at + k, LANES)
+    share = like(total, part(first_lane((lane_sums((total,)),))[0]))
+    for k in range(0, extent, LANES):
+        store(place, at + k, load(place, at + k, LANES) * share)
+
+
+@inlined
+def placed_point(x: Any, y: Any, columns: int, rows: int, reach_x: Any, reach_y: Any, mode: int) -> Any:
+    """Of both axes the first pixel, that after the last, and the centre; and if there is any pixel that is not 0.
+
+    Where there is none, there is none on either axis.
+    """
+    is_here = is_finite(x) and is_finite(y)
+    left, right, middle, past_middle, has_columns = placed_axis(x, reach_x, mode, columns)
+    top, bottom, centre, past_centre, has_rows = placed_axis(y, reach_y, mode, rows)
+    has_pixels = is_here and has_columns and has_rows
+    right = right if has_pixels else left
+    bottom = bottom if has_pixels else top
+    return left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels
+
+
+@outlined
+def _write_slopes(
+    place: Any, at: int, step: int, extent: int, middle: Any, past_middle: Any, width: Any, by_sigma: Any, is_sum: bool
+) -> None:
+    out_of_line()
     zero = splat(width - width, LANES)
     numbers = lane_numbers(zero)
-    left = splat(convert(rest, width), LANES)
-    total, moment = zero, zero
-    rate = (width, least)
-    for k in range(0, extent, LANES):
-        found = zero
-        if k < end and k + LANES > first:
-            distance = numbers + like(zero, convert(np.float64(k) - whole, width)) - left
-            is_inside = (numbers >= like(zero, max(first - k, 0))) & (numbers < like(zero, min(end - k, LANES)))
-            found = select(is_inside, factor(distance, rate), zero)
-            total = total + found
-            moment = moment + found * distance
-        store_first(place, at + k, found, extent - k)
     mean = width - width
     if is_sum:
-        share = part(first_lane((lane_sums((total,)),))[0])
-        mean = first_lane((lane_sums((moment,)),))[0] * share
+        moment = zero
         for k in range(0, extent, LANES):
-            if k < end and k + LANES > first:
-                found = load_padded(place, at + k, extent - k, LANES) * like(zero, share)
-                store_first(place, at + k, found, extent - k)
-    if with_slopes:
-        for k in range(0, extent, LANES):
-            distance = numbers + like(zero, convert(np.float64(k) - whole, width)) - left
-            found = load_padded(place, at + k, extent - k, LANES)
-            if k < end and k + LANES > first:
-                store_first(place, at + step + k, slopes(found, distance, mean, by_sigma), extent - k)
-            else:
-                store_first(place, at + step + k, zero, extent - k)
-    return first, end, has_pixels
+            distance = _distance(numbers, k, middle, past_middle, width)
+            found = load(place, at + k, LANES)
+            moment = moment + select(found > zero, found * distance, zero)
+        mean = first_lane((lane_sums((moment,)),))[0]
+    for k in range(0, extent, LANES):
+        found = load(place, at + k, LANES)
+        slope = slopes(found, _distance(numbers, k, middle, past_middle, width), mean, by_sigma)
+        store(place, at + step + k, select(found > zero, slope, zero))
 
 
 @inlined
@@ -97,25 +108,28 @@ def write_axes(
     is_sum: bool,
     with_slopes: bool,
 ) -> Any:
-    """Both axes of point `i`: its row's factors from element `at` + LEAD on, its column's from `at_rows` on.
+    """Both axes of point `i`.
+
+    Its row's factors from element `at` + LEAD on, its column's LEAD elements after
+    these; their derivatives by the position, with slopes, as far behind as all this is long.
 
     What comes back is the first and the end of columns and of rows that are not 0, and if there are any.
     """
     x, y = points[2 * i], points[2 * i + 1]
-    is_here = is_finite(x) and is_finite(y)
-    step = columns + rows + 3 * LEAD
     n, r = i * numbers_step, i * reaches_step
-    left, right, has_columns = write_axis(
-        *(place, at + LEAD, columns, x, is_here, reaches[r], mode, is_sum),
-        *(numbers[n], numbers[n + 1], numbers[n + 2], with_slopes, step),
+    left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels = placed_point(
+        x, y, columns, rows, reaches[r], reaches[r + 1], mode
     )
-    top, bottom, has_rows = write_axis(
-        *(place, at + columns + 2 * LEAD, rows, y, is_here, reaches[r + 1], mode, is_sum),
-        *(numbers[n + 3], numbers[n + 4], numbers[n + 5], with_slopes, step),
-    )
-    has_pixels = has_columns and has_rows
-    if not has_pixels:  # then nothing of the other axis is left
-        bottom = top
-        for k in range(0, rows, LANES):
-            store_first(place, at + columns + 2 * LEAD + k, splat(numbers[n] - numbers[n], LANES), rows - k)
+    across, down = at + LEAD, at + columns + 2 * LEAD
+    for k in range(0, columns, LANES):
+        write_vector(place, across, k, left, right, middle, past_middle, numbers[n], numbers[n + 1])
+    for k in range(0, rows, LANES):
+        write_vector(place, down, k, top, bottom, centre, past_centre, numbers[n + 3], numbers[n + 4])
+    if is_sum:
+        divide_by_sum(place, across, columns)
+        divide_by_sum(place, down, rows)
+    if with_slopes:
+        step = columns + rows + 3 * LEAD
+        _write_slopes(place, across, step, columns, middle, past_middle, numbers[n], numbers[n + 2], is_sum)
+        _write_slopes(place, down, step, rows, centre, past_centre, numbers[n + 3], numbers[n + 5], is_sum)
     return left, right, top, bottom, has_pixels

@@ -2,7 +2,8 @@
 
 The factors of both axes are computed once a map, into a buffer that stays in the first cache; a pixel is a product of
 two of them. Whole cache lines are written, past the caches and in ascending order, across the borders of rows and maps.
-A window needs no code of its own: beyond it factors are 0, and a product takes no longer than a zero to be written.
+The factors of the next map are computed between the rows of this one, while the lines written before are on their way
+to the memory. A window needs no code of its own: beyond it factors are 0, and a product takes no longer than a zero.
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ from fastcoord._memory import (
 )
 from fastcoord._narrow import as_bfloat16, as_float16, unchanged
 from fastcoord._vector import CACHE_LINE, lane_numbers, like, select, splat
-from fastcoord.encode._gaussian.axis import LANES, LEAD, POINT, write_axes
+from fastcoord.encode._gaussian.axis import LANES, LEAD, POINT, divide_by_sum, placed_point, write_axes, write_vector
 from fastcoord.encode._gaussian.formula import joined
 
 TASK = 1 << 19  # bytes that one thread writes before it fences, at most
@@ -66,6 +67,8 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
         size = columns + rows + 3 * LEAD
         bands = (rows + rows_in_task - 1) // rows_in_task
         groups = (maps + maps_in_task - 1) // maps_in_task
+        wide = (columns + LANES - 1) // LANES * LANES
+        whole = wide + (rows + LANES - 1) // LANES * LANES
         is_joint = bands == 1 and inner_stride == rows * columns and inner_count >= maps
         for index in prange(groups * bands):
             task: Any = np.int64(index)  # an unsigned index would make floats of differences
@@ -78,29 +81,42 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
             at = first_map - first_map
             for k in range(-1, group_maps):
                 this, other = other, this
-                if k + 1 < group_maps:
-                    i = number + first_map + k + 1
-                    _left, _right, _top, _bottom, has_pixels = write_axes(
-                        *(factors, other, rows, columns, points, i, numbers, numbers_step),
-                        *(reaches, reaches_step, mode, is_sum, False),
-                    )
-                    if first_row == 0:
-                        weight[i] = 1 if has_pixels else 0
-                if k < 0:
-                    continue
-                map_start = first_element(first_map + k, start, outer_stride, inner_count, inner_stride)
+                has_next = k + 1 < group_maps
+                i = number + first_map + (k + 1 if has_next else k)
+                n, r = i * numbers_step, i * reaches_step
+                left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels = placed_point(
+                    points[2 * i], points[2 * i + 1], columns, rows, reaches[r], reaches[r + 1], mode
+                )
+                if has_next and first_row == 0:
+                    weight[i] = 1 if has_pixels else 0
+                next_across, next_down = other + LEAD, other + columns + 2 * LEAD
+                to_write = whole if has_next else 0  # elements of the next map's axes, of both one after the other
+                done = 0
+                map_start = first_element(first_map + max(k, 0), start, outer_stride, inner_count, inner_stride)
                 across, down = this + LEAD, this + columns + 2 * LEAD
                 begin = map_start + first_row * columns
-                end = map_start + last_row * columns
+                end = map_start + last_row * columns if k >= 0 else begin
                 row = first_row
-                if k == 0 or not is_joint:
+                if k == 0 or (k > 0 and not is_joint):
                     past = bytes_past_line(place, begin) // item_bytes(place)
                     head = (lanes - past) % lanes
                     high = splat(factors[down + row], lanes)
                     store_first(place, begin, narrow(load(factors, across, lanes) * high), head)
                     at = begin + head
                 column = at - begin
-                while at + lanes <= end:
+                while k >= 0 and at + lanes <= end:
+                    if done < to_write:  # while the lines before this one are on their way to the memory
+                        if done < wide:
+                            write_vector(
+                                *(factors, next_across, done, left, right, middle, past_middle),
+                                *(numbers[n], numbers[n + 1]),
+                            )
+                        else:
+                            write_vector(
+                                *(factors, next_down, done - wide, top, bottom, centre, past_centre),
+                                *(numbers[n + 3], numbers[n + 4]),
+                            )
+                        done += LANES
                     high = splat(factors[down + row], lanes)
                     stop = at + (columns - column) // lanes * lanes
                     if is_streamed:
@@ -128,14 +144,27 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
                     if column >= columns:
                         column -= columns
                         row += 1
-                if at < end:
+                while done < to_write:
+                    if done < wide:
+                        write_vector(
+                            *(factors, next_across, done, left, right, middle, past_middle, numbers[n], numbers[n + 1])
+                        )
+                    else:
+                        write_vector(
+                            *(factors, next_down, done - wide, top, bottom, centre, past_centre),
+                            *(numbers[n + 3], numbers[n + 4]),
+                        )
+                    done += LANES
+                if is_sum and has_next:
+                    divide_by_sum(factors, next_across, columns)
+                    divide_by_sum(factors, next_down, rows)
+                if k >= 0 and at < end:
                     low = load(factors, across + column, lanes) * splat(factors[down + last_row - 1], lanes)
                     if k == group_maps - 1 or not is_joint:
                         store_first(place, at, narrow(low), end - at)
                     else:  # a line in two maps
-                        across, down = other + LEAD, other + columns + 2 * LEAD
-                        high = splat(factors[down], lanes)
-                        wrapped = load(factors, across - (end - at), lanes) * high
+                        high = splat(factors[next_down], lanes)
+                        wrapped = load(factors, next_across - (end - at), lanes) * high
                         mark = like(low, end - at)
                         line = narrow(select(lane_numbers(low) < mark, low, wrapped))
                         if is_streamed:
