@@ -178,7 +178,9 @@ def tables(found: Results) -> dict[str, str]:
     operations = dict.fromkeys(row["operation"] for row in _of_kind(found, "throughput"))
     refined = [operation for operation in operations if operation.startswith("decode.argmax ")]
     made = {operation: throughput(found, operation) for operation in operations if operation not in refined}
+    targets = [operation for operation in operations if operation.startswith(("encode.gaussian", "encode.splat"))]
     made |= {
+        "targets": throughput(found, *targets) if targets else "",
         "proof": proof(found),
         "refinements": throughput(found, *refined),
         "networks": networks(found),
