@@ -1,4 +1,4 @@
-"""Whole cache lines of maps that are mostly zero, on the CPU: what the encoders of few pixels share.
+"""Whole cache lines of maps, on the CPU: what the encoders share, most of it those of few pixels.
 
 Lines are written past the caches and in ascending order, across the borders of rows and maps: each line once, with all
 the pixels in it that are not zero.
@@ -13,7 +13,7 @@ from fastcoord._compile import inlined
 from fastcoord._memory import item_bytes, store, store_first, store_streaming
 from fastcoord._vector import CACHE_LINE, convert, lane_numbers, like, select, splat_line
 
-__all__ = ["draw_all", "run", "within", "written", "zeros_written"]
+__all__ = ["division", "draw_all", "run", "within", "written", "zeros_written"]
 
 TASK = 1 << 19  # bytes that one thread writes before it fences, at most
 AT_ONCE = 16  # tasks in equal parts for so many threads: 12 MB in 1 MB for each of two took 13 % longer
@@ -76,14 +76,19 @@ def run(
     return at, room, select(is_hot, values, line)
 
 
-def draw_all(draw: Any, maps: Maps, points: Any, weight: Any, *last: Any) -> None:
-    """Call the kernel `draw` for all of the `maps`, in tasks of a good size; `last` are its last arguments."""
+def division(maps: Maps) -> tuple[int, int, int]:
+    """Into tasks of a good size: maps in a task, rows of a map in a task, and the bytes of all maps."""
     bytes_in_map = maps.height * maps.width * maps.memory.itemsize
     total = maps.count * bytes_in_map
     bands = min(maps.height, -(-bytes_in_map // TASK))
-    rows_in_task = -(-maps.height // bands)
     tasks = AT_ONCE * -(-total // (AT_ONCE * TASK))
     maps_in_task = min(-(-maps.count // tasks), MAPS) if bands == 1 else 1
+    return maps_in_task, -(-maps.height // bands), total
+
+
+def draw_all(draw: Any, maps: Maps, points: Any, weight: Any, *last: Any) -> None:
+    """Call the kernel `draw` for all of the `maps`, in tasks of a good size; `last` are its last arguments."""
+    maps_in_task, rows_in_task, total = division(maps)
     # NHWC: the pixels of a map are apart, but together the maps leave nothing of the memory out. It is cleared as one
     # map of no point, and then visited where the points are: 1.1 instead of 3.0 ms for 64×17 maps of 64×48.
     is_cleared = maps.column_stride != 1 and len(maps.starts) == 1 and total == maps.memory.nbytes

@@ -2,21 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
 from fastcoord._compile import inlined, outlined
 from fastcoord._memory import load, store
-from fastcoord._vector import (
-    convert,
-    first_lane,
-    lane_numbers,
-    lane_sums,
-    like,
-    out_of_line,
-    select,
-    splat,
-)
-from fastcoord.encode._gaussian.formula import factor, is_finite, part, placed_axis, slopes
+from fastcoord._vector import first_lane, lane_numbers, lane_sums, like, out_of_line, splat
+from fastcoord.encode._gaussian.formula import distances, factors, is_finite, moments, part, placed_axis, slopes
 
 LANES = 16
 LEAD = 32  # elements before and after the factors of a row, as many as the most pixels in a cache line
@@ -24,9 +13,9 @@ POINT = 6  # numbers of a point: log₂e/(2σ²), the least exponent and 1/σ of
 
 
 @inlined
-def _distance(numbers: Any, k: int, middle: Any, past_middle: Any, width: Any) -> Any:
-    """How far the pixels from `k` on are from the centre, a whole number and a rest."""
-    return numbers + like(numbers, convert(np.float64(k) - middle, width)) - like(numbers, convert(past_middle, width))
+def vectors(extent: Any) -> Any:
+    """So many elements that whole vectors cover an axis."""
+    return (extent + LANES - 1) // LANES * LANES
 
 
 @outlined
@@ -35,12 +24,9 @@ def write_vector(
 ) -> None:
     """The factors of the LANES pixels from `k` on, of an axis whose pixel 0 has element `at`."""
     out_of_line()
-    zero = splat(width - width, LANES)
-    found = zero
+    found = splat(width - width, LANES)
     if k < end and k + LANES > first:
-        numbers = lane_numbers(zero)
-        is_inside = (numbers >= like(zero, max(first - k, 0))) & (numbers < like(zero, min(end - k, LANES)))
-        found = select(is_inside, factor(_distance(numbers, k, middle, past_middle, width), (width, least)), zero)
+        found = factors(lane_numbers(found), k, first, end, middle, past_middle, (width, least))
     store(place, at + k, found)
 
 
@@ -76,20 +62,25 @@ def _write_slopes(
     place: Any, at: int, step: int, extent: int, middle: Any, past_middle: Any, width: Any, by_sigma: Any, is_sum: bool
 ) -> None:
     out_of_line()
-    zero = splat(width - width, LANES)
-    numbers = lane_numbers(zero)
-    mean = width - width
+    moment = splat(width - width, LANES)
+    offsets = lane_numbers(moment)
     if is_sum:
-        moment = zero
         for k in range(0, extent, LANES):
-            distance = _distance(numbers, k, middle, past_middle, width)
-            found = load(place, at + k, LANES)
-            moment = moment + select(found > zero, found * distance, zero)
-        mean = first_lane((lane_sums((moment,)),))[0]
+            moment = moment + moments(load(place, at + k, LANES), distances(offsets, k, middle, past_middle))
+    mean = first_lane((lane_sums((moment,)),))[0]
     for k in range(0, extent, LANES):
-        found = load(place, at + k, LANES)
-        slope = slopes(found, _distance(numbers, k, middle, past_middle, width), mean, by_sigma)
-        store(place, at + step + k, select(found > zero, slope, zero))
+        distance = distances(offsets, k, middle, past_middle)
+        store(place, at + step + k, slopes(load(place, at + k, LANES), distance, mean, by_sigma))
+
+
+@inlined
+def write_next(place: Any, across: int, down: int, k: int, wide: int, placed: Any, numbers: Any, n: int) -> None:
+    """The vector `k` elements on of both axes of a point, one after the other: a row's, `wide` elements, a column's."""
+    left, right, middle, past_middle, top, bottom, centre, past_centre, _has_pixels = placed
+    if k < wide:
+        write_vector(place, across, k, left, right, middle, past_middle, numbers[n], numbers[n + 1])
+    else:
+        write_vector(place, down, k - wide, top, bottom, centre, past_centre, numbers[n + 3], numbers[n + 4])
 
 
 @inlined
@@ -110,21 +101,19 @@ def write_axes(
 ) -> Any:
     """Both axes of point `i`.
 
-    Its row's factors from element `at` + LEAD on, its column's LEAD elements after
-    these; their derivatives by the position, with slopes, as far behind as all this is long.
+    Its row's factors begin at element `at` + LEAD, its column's LEAD elements after these; with slopes, their
+    derivatives by the position as far behind them as all this is long.
 
     What comes back is the first and the end of columns and of rows that are not 0, and if there are any.
     """
     x, y = points[2 * i], points[2 * i + 1]
     n, r = i * numbers_step, i * reaches_step
-    left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels = placed_point(
-        x, y, columns, rows, reaches[r], reaches[r + 1], mode
-    )
+    placed = placed_point(x, y, columns, rows, reaches[r], reaches[r + 1], mode)
+    left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels = placed
     across, down = at + LEAD, at + columns + 2 * LEAD
-    for k in range(0, columns, LANES):
-        write_vector(place, across, k, left, right, middle, past_middle, numbers[n], numbers[n + 1])
-    for k in range(0, rows, LANES):
-        write_vector(place, down, k, top, bottom, centre, past_centre, numbers[n + 3], numbers[n + 4])
+    wide = vectors(columns)
+    for k in range(0, wide + rows, LANES):
+        write_next(place, across, down, k, wide, placed, numbers, n)
     if is_sum:
         divide_by_sum(place, across, columns)
         divide_by_sum(place, down, rows)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from fastcoord import _lines
 from fastcoord._arrays import Maps
 from fastcoord._compile import kernel
+from fastcoord._lines import division, written
 from fastcoord._memory import (
     bytes_past_line,
     first_element,
@@ -26,13 +28,18 @@ from fastcoord._memory import (
 )
 from fastcoord._narrow import as_bfloat16, as_float16, unchanged
 from fastcoord._vector import CACHE_LINE, lane_numbers, like, select, splat
-from fastcoord.encode._gaussian.axis import LANES, LEAD, POINT, divide_by_sum, placed_point, write_axes, write_vector
+from fastcoord.encode._gaussian.axis import (
+    LANES,
+    LEAD,
+    POINT,
+    divide_by_sum,
+    placed_point,
+    vectors,
+    write_axes,
+    write_next,
+)
 from fastcoord.encode._gaussian.formula import joined
 
-TASK = 1 << 19  # bytes that one thread writes before it fences, at most
-AT_ONCE = 16  # tasks in equal parts for so many threads
-MAPS = 1 << 12  # in a task, at most
-STREAM = 1 << 18  # bytes from which the output is written past the caches
 BUFFER = 1 << 25  # bytes of the maps that are joined before they are written, at once
 
 
@@ -67,8 +74,8 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
         size = columns + rows + 3 * LEAD
         bands = (rows + rows_in_task - 1) // rows_in_task
         groups = (maps + maps_in_task - 1) // maps_in_task
-        wide = (columns + LANES - 1) // LANES * LANES
-        whole = wide + (rows + LANES - 1) // LANES * LANES
+        wide = vectors(columns)
+        whole = wide + vectors(rows)
         is_joint = bands == 1 and inner_stride == rows * columns and inner_count >= maps
         for index in prange(groups * bands):
             task: Any = np.int64(index)  # an unsigned index would make floats of differences
@@ -84,11 +91,10 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
                 has_next = k + 1 < group_maps
                 i = number + first_map + (k + 1 if has_next else k)
                 n, r = i * numbers_step, i * reaches_step
-                left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels = placed_point(
-                    points[2 * i], points[2 * i + 1], columns, rows, reaches[r], reaches[r + 1], mode
-                )
+                x, y = points[2 * i], points[2 * i + 1]
+                placed = placed_point(x, y, columns, rows, reaches[r], reaches[r + 1], mode)
                 if has_next and first_row == 0:
-                    weight[i] = 1 if has_pixels else 0
+                    weight[i] = 1 if placed[-1] else 0
                 next_across, next_down = other + LEAD, other + columns + 2 * LEAD
                 to_write = whole if has_next else 0  # elements of the next map's axes, of both one after the other
                 done = 0
@@ -106,16 +112,7 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
                 column = at - begin
                 while k >= 0 and at + lanes <= end:
                     if done < to_write:  # while the lines before this one are on their way to the memory
-                        if done < wide:
-                            write_vector(
-                                *(factors, next_across, done, left, right, middle, past_middle),
-                                *(numbers[n], numbers[n + 1]),
-                            )
-                        else:
-                            write_vector(
-                                *(factors, next_down, done - wide, top, bottom, centre, past_centre),
-                                *(numbers[n + 3], numbers[n + 4]),
-                            )
+                        write_next(factors, next_across, next_down, done, wide, placed, numbers, n)
                         done += LANES
                     high = splat(factors[down + row], lanes)
                     stop = at + (columns - column) // lanes * lanes
@@ -135,25 +132,13 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
                         wrapped = load(factors, across + column - columns, lanes) * high
                         mark = like(low, columns - column)
                         line = narrow(select(lane_numbers(low) < mark, low, wrapped))
-                        if is_streamed:
-                            store_streaming(place, at, line)
-                        else:
-                            store(place, at, line)
-                        at += lanes
+                        at = written(place, at, lanes, line, is_streamed)
                         column += lanes
                     if column >= columns:
                         column -= columns
                         row += 1
                 while done < to_write:
-                    if done < wide:
-                        write_vector(
-                            *(factors, next_across, done, left, right, middle, past_middle, numbers[n], numbers[n + 1])
-                        )
-                    else:
-                        write_vector(
-                            *(factors, next_down, done - wide, top, bottom, centre, past_centre),
-                            *(numbers[n + 3], numbers[n + 4]),
-                        )
+                    write_next(factors, next_across, next_down, done, wide, placed, numbers, n)
                     done += LANES
                 if is_sum and has_next:
                     divide_by_sum(factors, next_across, columns)
@@ -167,11 +152,7 @@ def _stretcher(lanes: int, narrow: Any) -> Any:
                         wrapped = load(factors, next_across - (end - at), lanes) * high
                         mark = like(low, end - at)
                         line = narrow(select(lane_numbers(low) < mark, low, wrapped))
-                        if is_streamed:
-                            store_streaming(place, at, line)
-                        else:
-                            store(place, at, line)
-                        at += lanes
+                        at = written(place, at, lanes, line, is_streamed)
             stream_fence()
 
     return draw
@@ -211,7 +192,7 @@ def _joiner(narrow: Any) -> Any:
         place, factors, pixels = memory(images), memory(buffer), memory(line)
         size = columns + rows + 3 * LEAD
         bands = (rows + rows_in_task - 1) // rows_in_task
-        wide = (columns + LANES - 1) // LANES * LANES
+        wide = vectors(columns)
         each = size + rows_in_task * wide
         for index in prange(maps * bands):
             task: Any = np.int64(index)
@@ -269,7 +250,6 @@ def gaussian(
     mode: int,
     is_sum: bool,
     reduce: str | None,
-    points_in_map: int,
     maps: Maps,
     points: Any,
     weight: Any,
@@ -280,35 +260,30 @@ def gaussian(
     """
     numbers, reaches = sizes
     height, width, count = maps.height, maps.width, maps.count
-    bytes_in_map = height * width * maps.memory.itemsize
-    total = count * bytes_in_map
-    bands = min(height, -(-bytes_in_map // TASK))
-    rows_in_task = -(-height // bands)
+    maps_in_task, rows_in_task, total = division(maps)
     bands = -(-height // rows_in_task)
     lanes = CACHE_LINE // maps.memory.itemsize
     size = width + height + 3 * LEAD
     options = points, weight, numbers, POINT * (numbers.size > POINT), reaches, 2 * (reaches.size > 2), mode, is_sum
     is_stretch = maps.column_stride == 1 and maps.row_stride == width and width >= lanes and reduce is None
-    wide = -(-width // LANES) * LANES
     if is_stretch:
-        tasks = AT_ONCE * -(-total // (AT_ONCE * TASK))
-        maps_in_task = min(-(-count // tasks), MAPS) if bands == 1 else 1
         buffer = np.zeros(2 * size * bands * -(-count // maps_in_task), numbers.dtype)
         at_once = count
     else:  # a buffer for each map: so many maps at once that it stays small
-        each = bands * (size + rows_in_task * wide)
+        each = bands * (size + rows_in_task * vectors(width))
+        points_in_map = points.size // 2 // (count * len(maps.starts))
         at_once = max(1, min(count, BUFFER // (each * numbers.itemsize)))
         buffer = np.zeros(at_once * each, numbers.dtype)
         line = np.empty(at_once * bands * LANES, maps.memory.dtype)
     for i, start in enumerate(maps.starts):
         if is_stretch:
             where = maps.memory, start, maps.outer_stride, maps.inner_count, maps.inner_stride
-            shape = i * count, count, height, width, maps_in_task, rows_in_task, total >= STREAM
+            shape = i * count, count, height, width, maps_in_task, rows_in_task, total >= _lines.STREAM
             _STRETCHERS[name](total // 4, *where, *shape, *options, buffer)
             continue
         for first in range(0, count, at_once):
             part = i * count, first, min(at_once, count - first), height, width, rows_in_task, points_in_map
             where = maps.memory, start, maps.outer_stride, maps.inner_count, maps.inner_stride
             strides = maps.row_stride, maps.column_stride
-            work = at_once * bytes_in_map // 4 * max(points_in_map, 1)
+            work = at_once * height * width * max(points_in_map, 1)
             _JOINERS[name](work, *where, *strides, *part, reduce == "sum", *options, buffer, line)

@@ -1,7 +1,7 @@
 """Who visits which pixel of a Gaussian that is written on a GPU: a warp a map, or a tile of one.
 
-A lane computes the factors of its pixels, groups of four that stand side by side: two powers cost it less than to
-keep an axis where all lanes can read it. For `norm="sum"` the warp first adds up both axes.
+A lane computes the factors of its pixels, groups of four that stand side by side, itself; whether it would be faster to
+keep an axis where all lanes can read it was not measured. For `norm="sum"` the warp first adds up both axes.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from fastcoord._lanes import (
 from fastcoord._recorded import recall
 from fastcoord._vector import convert, like, select
 from fastcoord._wide import store_four
-from fastcoord.encode._gaussian.formula import added, factor_at, is_finite, part, placed_axis
+from fastcoord.encode._gaussian.formula import added, factors, is_finite, part, placed_axis
 
 FOUR = 4  # pixels in a group
 
@@ -72,16 +72,16 @@ def _encoder(items: int) -> Any:
             top, bottom, centre, past_centre, has_rows = placed_axis(y, convert(reaches[1], y), mode, layout.rows)
             is_here = is_here and has_columns and has_rows
             bottom = bottom if is_here else top
-            share = unit
+            share, nil = unit, unit - unit
             if is_sum:
-                totals = unit - unit, unit - unit
+                totals = nil, nil
                 k = left + lane
                 while k < right:
-                    totals = totals[0] + factor_at(k, left, right, middle, past_middle, across_rate), totals[1]
+                    totals = totals[0] + factors(nil, k, left, right, middle, past_middle, across_rate), totals[1]
                     k += WARP
                 k = top + lane
                 while k < bottom:
-                    totals = totals[0], totals[1] + factor_at(k, top, bottom, centre, past_centre, down_rate)
+                    totals = totals[0], totals[1] + factors(nil, k, top, bottom, centre, past_centre, down_rate)
                     k += WARP
                 totals = warp_share(_warp_sum(totals))
                 share = part(totals[0]) * part(totals[1])
@@ -97,27 +97,27 @@ def _encoder(items: int) -> Any:
                 if lane < head + tail:
                     position = lone_pixel(lane, head, groups, items)
                     column, row = column_and_row(begin + position, layout)
-                    across = factor_at(column, left, right, middle, past_middle, across_rate)
-                    down = factor_at(row, top, bottom, centre, past_centre, down_rate) * share
+                    across = factors(nil, column, left, right, middle, past_middle, across_rate)
+                    down = factors(nil, row, top, bottom, centre, past_centre, down_rate) * share
                     images[np.uint64(first + position)] = across * down
                 group = lane
                 while group < groups:
                     position = head + group * items
                     column, row = column_and_row(begin + position, layout)
-                    down = factor_at(row, top, bottom, centre, past_centre, down_rate) * share
-                    a = factor_at(column, left, right, middle, past_middle, across_rate) * down
+                    down = factors(nil, row, top, bottom, centre, past_centre, down_rate) * share
+                    a = factors(nil, column, left, right, middle, past_middle, across_rate) * down
                     on, below = next_pixel(column, row, layout)
                     if below != row:
-                        down = factor_at(below, top, bottom, centre, past_centre, down_rate) * share
-                    b = factor_at(on, left, right, middle, past_middle, across_rate) * down
+                        down = factors(nil, below, top, bottom, centre, past_centre, down_rate) * share
+                    b = factors(nil, on, left, right, middle, past_middle, across_rate) * down
                     column, row = next_pixel(on, below, layout)
                     if below != row:
-                        down = factor_at(row, top, bottom, centre, past_centre, down_rate) * share
-                    c = factor_at(column, left, right, middle, past_middle, across_rate) * down
+                        down = factors(nil, row, top, bottom, centre, past_centre, down_rate) * share
+                    c = factors(nil, column, left, right, middle, past_middle, across_rate) * down
                     on, below = next_pixel(column, row, layout)
                     if below != row:
-                        down = factor_at(below, top, bottom, centre, past_centre, down_rate) * share
-                    d = factor_at(on, left, right, middle, past_middle, across_rate) * down
+                        down = factors(nil, below, top, bottom, centre, past_centre, down_rate) * share
+                    d = factors(nil, on, left, right, middle, past_middle, across_rate) * down
                     store_four(images, first + position, a, b, c, d)
                     group += WARP
             else:
@@ -125,8 +125,8 @@ def _encoder(items: int) -> Any:
                 column, row = column_and_row(begin + lane, layout)
                 while position < count:
                     there = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
-                    across = factor_at(column, left, right, middle, past_middle, across_rate)
-                    down = factor_at(row, top, bottom, centre, past_centre, down_rate) * share
+                    across = factors(nil, column, left, right, middle, past_middle, across_rate)
+                    down = factors(nil, row, top, bottom, centre, past_centre, down_rate) * share
                     images[np.uint64(there)] = across * down
                     column, row = moved(column, row, layout)
                     position += WARP

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastcoord._compile import inlined
 from fastcoord._exponential import exponential, rates
 from fastcoord._reciprocal import reciprocal
-from fastcoord._vector import convert, like, maximum, minimum, select
+from fastcoord._vector import like, maximum, minimum, select
 
 __all__ = [
     "HUGE",
@@ -22,10 +22,11 @@ __all__ = [
     "SIGMAS",
     "added",
     "axis_numbers",
-    "factor",
-    "factor_at",
+    "distances",
+    "factors",
     "is_finite",
     "joined",
+    "moments",
     "part",
     "placed_axis",
     "reaches",
@@ -110,16 +111,20 @@ def placed_axis(position: Any, reach: Any, mode: Any, extent: Any) -> Any:
 
 
 @inlined
-def factor(distance: Any, rate: Any) -> Any:
-    """e^(−distance²/(2σ²)); `rate` is −½/σ² as `_exponential` has it, its least value that of the least factor."""
-    return exponential(-(distance * distance), rate)
+def distances(offsets: Any, k: Any, middle: Any, past_middle: Any) -> Any:
+    """How far the pixels that are `offsets` after pixel `k` are from a centre, a whole number and a rest."""
+    return offsets + like(offsets, like(middle, k) - middle) - like(offsets, past_middle)
 
 
 @inlined
-def factor_at(k: Any, first: Any, end: Any, whole: Any, rest: Any, rate: Any) -> Any:
-    """The factor of pixel `k` of an axis, whose pixels from `first` to before `end` are not 0, in the rate's type."""
-    distance = convert(like(whole, k) - whole, rate[0]) - convert(rest, rate[0])
-    return select((k >= first) & (k < end), factor(distance, rate), like(distance, 0))
+def factors(offsets: Any, k: Any, first: Any, end: Any, middle: Any, past_middle: Any, rate: Any) -> Any:
+    """The factors e^(−distance²/(2σ²)) of these pixels of an axis, 0 but from pixel `first` to before `end`.
+
+    `rate` is that of −distance² as `_exponential` has it.
+    """
+    distance = distances(offsets, k, middle, past_middle)
+    is_inside = (offsets >= like(offsets, first - k)) & (offsets < like(offsets, end - k))
+    return select(is_inside, exponential(-(distance * distance), rate), like(offsets, 0))
 
 
 @inlined
@@ -135,12 +140,19 @@ def part(total: Any) -> Any:
 
 
 @inlined
-def slopes(factors: Any, distance: Any, mean: Any, by_sigma: Any) -> Any:
+def moments(found: Any, distance: Any) -> Any:
+    """The parts of the mean distance under factors whose sum is 1."""
+    return select(found > like(found, 0), found * distance, like(found, 0))
+
+
+@inlined
+def slopes(found: Any, distance: Any, mean: Any, by_sigma: Any) -> Any:
     """The derivatives of factors by the position of their centre; `by_sigma` is 1/σ.
 
     `mean` is 0, or where the factors were divided by their sum, the mean distance under them.
     """
-    return factors * like(distance, by_sigma) * like(distance, by_sigma) * (distance - like(distance, mean))
+    scale = like(found, by_sigma)
+    return select(found > like(found, 0), found * scale * scale * (distance - like(found, mean)), like(found, 0))
 
 
 @inlined
