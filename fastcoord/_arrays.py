@@ -317,10 +317,7 @@ def result(
     That is writable, and shares no memory with `others`.
     """
     if given is None:
-        try:
-            return np.empty(shape, dtype)
-        except ValueError as error:  # more bytes than NumPy can count
-            raise MemoryError(str(error)) from None
+        return np.empty(shape, dtype)
     if library is not None:
         if library_of(given) is not library or library.is_on_gpu(given):
             raise TypeError(f"{name}: expected {library.noun} on the CPU, as the first argument is; got {_kind(given)}")

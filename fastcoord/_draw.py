@@ -1,17 +1,21 @@
-"""One map for each point, on the CPU: the door that the encoders share, with every check before any work."""
+"""One map for each point, on the CPU: the doors of encoders and of their gradients, every check before any work."""
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastcoord._arrays import (
     Maps,
     batch_with_canvas,
     encoded_members,
     flat,
+    is_on_gpu,
     maps,
+    pixel_array,
     point_array,
     read_only,
     result,
@@ -22,10 +26,10 @@ from fastcoord._halves import FORMATS
 from fastcoord._libraries import in_library, library_of, numpy_bfloat16
 from fastcoord._placement import NUMBERS
 from fastcoord._points import first_outside, in_pixels
-from fastcoord.grid import numbers_for, require_grid
+from fastcoord.grid import Grid, numbers_for, require_grid
 from fastcoord.results import Encoded
 
-_SINGLE = np.dtype(np.float32)
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def drawn(
@@ -66,21 +70,19 @@ def drawn(
         numpy_bfloat16()  # raises where NumPy has none
     height, width = shape
     batch = points.shape[:-1]
-    if joins and not batch:
-        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {points.shape}")
-    of_maps = batch[:-1] if joins else batch
+    of_maps = _batch_of_maps(points, joins)
     require_grid(grid)
-    numbers = None if grid is None else numbers_for(grid, points.dtype, height, width, of_maps, back=True)
-    if joins and numbers is not None and numbers.size > NUMBERS:  # those of a map, for each of its points
-        numbers = np.repeat(numbers.reshape(-1, NUMBERS), batch[-1], axis=0).reshape(-1)
+    numbers = None if grid is None else _way_back(grid, points, height, width, of_maps)
     whole = batch_with_canvas(of_maps, height, width, axes)
     given_images, given_weight = encoded_members(out) if return_weight and out is not None else (out, None)
     name = "out.maps" if return_weight else "out"
+    size = math.prod(whole) * dtype.itemsize
     try:
+        if size > sys.maxsize:  # more than NumPy can count
+            raise MemoryError
         images = result(name, given_images, whole, dtype, points, library=library)
     except MemoryError:
-        gigabytes = math.prod(whole) * dtype.itemsize / 1e9
-        raise MemoryError(f"shape: maps of shape {whole} take {gigabytes:,.1f} GB, which are not there") from None
+        raise MemoryError(f"shape: maps of shape {whole} take {size / 1e9:,.1f} GB, which are not there") from None
     weight = result("out.weight", given_weight, batch, _SINGLE, points, images, library=library)
     flat_points = read_only(points.ravel())
     if numbers is not None:
@@ -108,3 +110,73 @@ def drawn(
         for array in (given_images, given_weight)[: 1 + return_weight]:
             library.written(array)
     return out
+
+
+def pulled_back(
+    grad_maps: Any,
+    xy: Any,
+    axes: Any,
+    grid: Any,
+    out: Any,
+    pull: Callable[[Maps, Any, Any], None],
+    *,
+    joins: str | None = None,
+) -> Any:
+    """What the gradient of an encoder returns, by ``pull(maps, points, written)``: two numbers for each point.
+
+    `maps` are the gradients with respect to the maps, `points` and `joins` as for `drawn`; `written` is flat, and
+    counts in pixels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the gradients say.
+    """
+    if is_on_gpu(xy) or is_on_gpu(grad_maps):
+        raise TypeError("xy: expected arrays on the CPU, the only place with a kernel; got one on a GPU")
+    library = library_of(xy)
+    points = point_array("xy", xy)
+    if library_of(grad_maps) is not library and not isinstance(grad_maps, (list, tuple)):
+        raise TypeError(f"grad_maps: expected an array of the library of xy; got {type(grad_maps).__qualname__}")
+    array = pixel_array("grad_maps", grad_maps)
+    if array.dtype not in (_SINGLE, _DOUBLE):
+        raise TypeError(f"grad_maps: expected float32 or float64; got {array.dtype.name}")
+    read = maps("grad_maps", array, axes)
+    of_maps = _batch_of_maps(points, joins)
+    if read.batch != of_maps:
+        raise ValueError(f"grad_maps: expected maps of batch shape {of_maps}; got {read.batch}")
+    require_grid(grid)
+    gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
+    flat_points, scale = read_only(points.ravel()), None
+    if grid is not None:
+        back = _way_back(grid, points, read.height, read.width, of_maps)
+        flat_points = read_only(in_pixels(flat_points, back))
+        numbers = back.reshape(-1, 2, NUMBERS // 2)
+        scale = numbers[..., 0] / numbers[..., 2]
+    written = flat(gradient)
+    if written.size:
+        pull(read, flat_points, written)
+    if scale is not None:
+        written.reshape(-1, 2)[...] *= scale
+    write_back(written, gradient)
+    if out is None:
+        return in_library(library, gradient)
+    if library is not None:
+        library.written(out)
+    return out
+
+
+def _batch_of_maps(points: NDArray[Any], joins: str | None) -> tuple[int, ...]:
+    batch: tuple[int, ...] = points.shape[: -2 if joins else -1]
+    if joins and points.ndim < 2:
+        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {points.shape}")
+    return batch
+
+
+def _way_back(grid: Grid, points: NDArray[Any], height: int, width: int, of_maps: tuple[int, ...]) -> NDArray[Any]:
+    """The numbers of the grid's way to pixels: of all points, or of each."""
+    numbers = numbers_for(grid, points.dtype, height, width, of_maps, back=True)
+    in_map = math.prod(points.shape[len(of_maps) : -1])
+    if numbers.size == NUMBERS or in_map == 1:
+        return numbers
+    return np.repeat(numbers.reshape(-1, NUMBERS), in_map, axis=0).reshape(-1)

@@ -6,28 +6,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord._arrays import (
-    Maps,
-    canvas,
-    flat,
-    is_on_gpu,
-    maps,
-    pixel_array,
-    pixel_type,
-    point_array,
-    read_only,
-    result,
-    write_back,
-)
-from fastcoord._draw import drawn
+from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type
+from fastcoord._draw import drawn, pulled_back
 from fastcoord._halves import FORMATS, format_of
-from fastcoord._libraries import in_library, library_of
-from fastcoord._placement import NUMBERS
-from fastcoord._points import in_pixels
 from fastcoord.encode._gaussian import cpu
 from fastcoord.encode._gaussian.formula import MODES, SIGMAS, axis_numbers, reaches
 from fastcoord.encode._gaussian.gradient import vjp
-from fastcoord.grid import Grid, numbers_for, require_grid
+from fastcoord.grid import Grid
 
 __all__ = ["gaussian", "gaussian_vjp"]
 
@@ -145,7 +130,7 @@ def gaussian(
         within = None if compat == "kornia" else _WITH_WINDOW
     working = pixels if pixels == _DOUBLE else np.dtype(np.float32)
     if is_on_gpu(xy):
-        if name in FORMATS or reduce is not None or np.size(sigmas) > 2:
+        if name in FORMATS or reduce is not None or np.shape(sigmas) not in ((), (1,), (2,)):
             raise TypeError(
                 "xy: expected an array on the CPU, or float32 or float64 maps, no `reduce`, and one sigma, or one for "
                 f"each axis; got dtype {name}, reduce={reduce!r} and sigma of shape {np.shape(sigmas)} on a GPU"
@@ -154,17 +139,12 @@ def gaussian(
         rates, reach = tuple(numbers[[0, 1, 3, 4]]), tuple(reach.astype(working))
         return _cuda().gaussian(*(xy, shape, rates, reach, mode, norm == "sum", dtype, axes, grid, return_weight, out))
 
-    def draw(drawn_maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
-        sizes = _sizes(sigmas, xy_shape, within, working, mode)
-        in_map = points.size // 2 // (drawn_maps.count * len(drawn_maps.starts))
-        cpu.gaussian(name, sizes, mode, norm == "sum", reduce, in_map, drawn_maps, points.astype(_DOUBLE), weight)
+    xy_shape = _shape_fitted(sigmas, xy)
 
-    try:
-        xy_shape = tuple(xy.shape) if hasattr(xy, "shape") else np.shape(xy)
-    except ValueError:  # a ragged list
-        xy_shape = ()
-    if type(sigmas) is not float and xy_shape[-1:] == (2,):  # others are refused anyway
-        _fitted(sigmas, xy_shape)
+    def draw(maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
+        sizes = _sizes(sigmas, xy_shape, within, working, mode)
+        cpu.gaussian(name, sizes, mode, norm == "sum", reduce, maps, points.astype(_DOUBLE), weight)
+
     return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw, may_be_outside=True, joins=reduce)
 
 
@@ -225,49 +205,17 @@ def gaussian_vjp(
     >>> fc.encode.gaussian_vjp(np.arange(12.0).reshape(3, 4), [1.25, 0.5], sigma=1).round(3)
     array([ 5.029, 15.099])
     """
-    if is_on_gpu(xy) or is_on_gpu(grad_maps):
-        raise TypeError("xy: expected arrays on the CPU, the only place with a kernel; got one on a GPU")
     _require_norm(norm)
     if reduce is not None and not (isinstance(reduce, str) and reduce == "sum"):
         raise ValueError(f'reduce: expected None or "sum"; got {reduce!r}')
     sigmas, within = _sigmas(sigma), _radius(radius)
-    library = library_of(xy)
-    points = point_array("xy", xy)
-    if library_of(grad_maps) is not library and not isinstance(grad_maps, (list, tuple)):
-        raise TypeError(f"grad_maps: expected an array of the library of xy; got {type(grad_maps).__qualname__}")
-    array = pixel_array("grad_maps", grad_maps)
-    if array.dtype not in (_SINGLE, _DOUBLE):
-        raise TypeError(f"grad_maps: expected float32 or float64; got {array.dtype.name}")
-    read = maps("grad_maps", array, axes)
-    batch = points.shape[:-1]
-    if reduce is not None and not batch:
-        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={reduce!r}; got {points.shape}")
-    of_maps = batch[:-1] if reduce else batch
-    if read.batch != of_maps:
-        raise ValueError(f"grad_maps: expected maps of batch shape {of_maps}; got {read.batch}")
-    sizes = _sizes(sigmas, points.shape, within, array.dtype, MODES["exact"])
-    require_grid(grid)
-    gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
-    flat_points, scale = read_only(points.ravel()), None
-    if grid is not None:
-        back = numbers_for(grid, points.dtype, read.height, read.width, of_maps, back=True).reshape(-1, NUMBERS)
-        if reduce and len(back) > 1:  # those of a map, for each of its points
-            back = np.repeat(back, batch[-1], axis=0)
-        flat_points = read_only(in_pixels(flat_points, back.reshape(-1)))
-        numbers = back.reshape(-1, 2, NUMBERS // 2)
-        scale = numbers[..., 0] / numbers[..., 2]
-    written = flat(gradient)
-    if written.size:
-        in_map = batch[-1] if reduce else 1
-        vjp(sizes, MODES["exact"], norm == "sum", in_map, read, flat_points.astype(_DOUBLE), written)
-    if scale is not None:
-        written.reshape(-1, 2)[...] *= scale
-    write_back(written, gradient)
-    if out is None:
-        return in_library(library, gradient)
-    if library is not None:
-        library.written(out)
-    return out
+    shape = _shape_fitted(sigmas, xy)
+
+    def pull(read: Maps, points: NDArray[Any], written: NDArray[Any]) -> None:
+        sizes = _sizes(sigmas, shape, within, read.memory.dtype, MODES["exact"])
+        vjp(sizes, MODES["exact"], norm == "sum", read, points.astype(_DOUBLE), written)
+
+    return pulled_back(grad_maps, xy, axes, grid, out, pull, joins=reduce)
 
 
 def _require_norm(norm: Any) -> None:
@@ -329,6 +277,17 @@ def _sizes_of_all(sigma: float, within: float | None, working: Any, mode: int) -
     """Computed once: it takes longer than to draw a map."""
     each = np.full((1, 2), sigma)
     return axis_numbers(each, working), reaches(each, within, working, mode)
+
+
+def _shape_fitted(sigmas: Any, xy: Any) -> tuple[int, ...]:
+    """The shape of `xy`, which the sigmas fit; () where it is none of points, and refused by the door."""
+    try:
+        shape = tuple(xy.shape) if hasattr(xy, "shape") else np.shape(xy)
+    except ValueError:  # a ragged list
+        return ()
+    if type(sigmas) is not float and shape[-1:] == (2,):
+        _fitted(sigmas, shape)
+    return shape
 
 
 def _fitted(sigmas: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

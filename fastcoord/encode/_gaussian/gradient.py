@@ -73,14 +73,13 @@ def _vjp(
             written[2 * point + 1] = first_lane((lane_sums((to_y,)),))[0]
 
 
-def vjp(
-    sizes: tuple[Any, Any], mode: int, is_sum: bool, points_in_map: int, maps: Maps, points: Any, written: Any
-) -> None:
+def vjp(sizes: tuple[Any, Any], mode: int, is_sum: bool, maps: Maps, points: Any, written: Any) -> None:
     """Write into the flat `written` the gradient of each of the flat `points`; `maps` are the gradients of the maps.
 
     The other arguments are as for `cpu.gaussian`.
     """
     numbers, reaches = sizes
+    points_in_map = points.size // 2 // (maps.count * len(maps.starts))
     each = 2 * (maps.width + maps.height + 3 * LEAD)
     at_once = max(1, min(maps.count, BUFFER // (each * numbers.itemsize)))
     buffer = np.zeros(at_once * each, numbers.dtype)

@@ -5,28 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import (
-    canvas,
-    flat,
-    is_on_gpu,
-    maps,
-    pixel_array,
-    pixel_type,
-    point_array,
-    read_only,
-    result,
-    write_back,
-)
-from fastcoord._draw import drawn
-from fastcoord._libraries import in_library, library_of
-from fastcoord._placement import NUMBERS
-from fastcoord._points import in_pixels
+from fastcoord._arrays import canvas, is_on_gpu, pixel_type
+from fastcoord._draw import drawn, pulled_back
 from fastcoord.encode._splat import cpu
-from fastcoord.grid import Grid, numbers_for, require_grid
+from fastcoord.grid import Grid
 
 __all__ = ["splat", "splat_vjp"]
-
-_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def splat(
@@ -152,38 +136,7 @@ def splat_vjp(
     >>> fc.encode.splat_vjp(np.arange(12.0).reshape(3, 4), [1.25, 0.5])
     array([1., 4.])
     """
-    if is_on_gpu(xy) or is_on_gpu(grad_maps):
-        raise TypeError("xy: expected arrays on the CPU, the only place with a kernel; got one on a GPU")
-    library = library_of(xy)
-    points = point_array("xy", xy)
-    if library_of(grad_maps) is not library and not isinstance(grad_maps, (list, tuple)):
-        raise TypeError(f"grad_maps: expected an array of the library of xy; got {type(grad_maps).__qualname__}")
-    array = pixel_array("grad_maps", grad_maps)
-    if array.dtype not in (_SINGLE, _DOUBLE):
-        raise TypeError(f"grad_maps: expected float32 or float64; got {array.dtype.name}")
-    read = maps("grad_maps", array, axes)
-    if read.batch != points.shape[:-1]:
-        raise ValueError(f"grad_maps: expected maps of batch shape {points.shape[:-1]}; got {read.batch}")
-    require_grid(grid)
-    gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
-    flat_points, scale = read_only(points.ravel()), None
-    if grid is not None:
-        options = points.dtype, read.height, read.width, read.batch
-        back = numbers_for(grid, *options, back=True)
-        flat_points = read_only(in_pixels(flat_points, back))
-        numbers = back.reshape(-1, 2, NUMBERS // 2)
-        scale = numbers[..., 0] / numbers[..., 2]
-    written = flat(gradient)
-    if written.size:
-        cpu.vjp(read, flat_points, written)
-    if scale is not None:
-        written.reshape(-1, 2)[...] *= scale
-    write_back(written, gradient)
-    if out is None:
-        return in_library(library, gradient)
-    if library is not None:
-        library.written(out)
-    return out
+    return pulled_back(grad_maps, xy, axes, grid, out, cpu.vjp)
 
 
 @functools.cache

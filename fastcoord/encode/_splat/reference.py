@@ -19,17 +19,17 @@ def splat(xy, *, shape, dtype=np.float32):
     return maps, weight
 
 
-def splat_vjp(grad_maps, xy):
+def splat_vjp(grad_maps, xy, *, dtype=np.float64):
     """The gradient of ``(grad_maps * maps).sum()`` with respect to the points."""
     height, width = grad_maps.shape[-2:]
     rows, columns = np.mgrid[:height, :width]
-    gradient = np.zeros(xy.shape)
+    gradient = np.zeros(xy.shape, dtype)
     for index in np.ndindex(xy.shape[:-1]):
-        x, y = xy[index].astype(np.float64)
+        x, y = xy[index].astype(dtype)
         if 0 <= np.floor(x + 0.5) < width and 0 <= np.floor(y + 0.5) < height:
             of_x, of_y = np.maximum(1 - abs(columns - x), 0), np.maximum(1 - abs(rows - y), 0)
             up, left = (rows == np.floor(y)), (columns == np.floor(x))
             right, down = (columns == np.floor(x) + 1), (rows == np.floor(y) + 1)
-            slope_x, slope_y = right * 1.0 - left, down * 1.0 - up
+            slope_x, slope_y = right.astype(dtype) - left, down.astype(dtype) - up
             gradient[index] = (grad_maps[index] * slope_x * of_y).sum(), (grad_maps[index] * of_x * slope_y).sum()
     return gradient
