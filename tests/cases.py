@@ -559,7 +559,10 @@ def in_grid(grid, xy, height, width):
 def in_pixels(grid, xy, height, width):
     """(..., 2) `xy`, in a grid of GRIDS, in pixels."""
     first, second = (in_grid(grid, np.full(xy.shape, pixel, float), height, width) for pixel in (0, 1))
-    return (xy - first) / (second - first)
+    pixels = (xy - first) / (second - first)
+    if grid == fc.grid.corners:  # an axis of one pixel is a point, which takes all
+        pixels = np.where(np.array([width, height]) == 1, 0 * xy, pixels)
+    return pixels
 
 
 def points_in_grids() -> Iterator[Case]:

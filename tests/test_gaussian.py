@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 
@@ -130,7 +131,6 @@ def test_no_pixel_is_denormal():
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
-    numba = pytest.importorskip("numba")
     threads = numba.get_num_threads()
     if threads < 2:
         pytest.skip("a machine with two cores would run it")
