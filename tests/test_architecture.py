@@ -63,11 +63,11 @@ _ALLOWED = {
             "fastcoord._moments",
             "fastcoord._points",
             "fastcoord._placement",
+            "fastcoord._refinement",
             "fastcoord.results",
         ),
     ),
 }
-_ALLOWED["refinement.py"] = _ALLOWED["formula.py"]
 _FORBIDDEN = {"cpu.py": ("math", "cmath"), "cuda.py": ("math", "cmath")}
 
 
@@ -88,6 +88,10 @@ def other_rooms(source: str, package: str, rooms: list[str]) -> list[str]:
 
 
 _ROOM_FILES = [pytest.param(path, id=module_of(path)) for room in ROOMS for path in sorted(room.glob("*.py"))]
+
+
+def test_imports_of_refinement():
+    assert not wrong_imports((ROOT / "_refinement.py").read_text(), "formula.py", "fastcoord")
 
 
 @pytest.mark.parametrize("path", _ROOM_FILES)
@@ -157,8 +161,9 @@ _COMPILE = ("njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "jit_
 
 
 # All files of a room but those of the mathematics, and the door: who visits which pixel may stand in several
-_MATHEMATICS = ("formula.py", "refinement.py", "reference.py", "__init__.py")
+_MATHEMATICS = ("formula.py", "reference.py", "__init__.py")
 _VISITORS = [param for param in _ROOM_FILES if param.values[0].name not in _MATHEMATICS]
+_VISITORS += [pytest.param(ROOT / name, id=name) for name in ("_window.py", "_window_cuda.py")]
 
 
 @pytest.mark.parametrize("path", _VISITORS)

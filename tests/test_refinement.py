@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import fastcoord as fc
-from fastcoord.decode._argmax import refinement
+from fastcoord import _refinement as refinement
 from fastcoord.results import Status
 from tests import peer_conventions
 from tests.agreement import assert_agrees

@@ -7,8 +7,8 @@ from numba.np.numpy_support import from_dtype
 
 import fastcoord as fc
 from fastcoord import _decode_cuda, _lanes
+from fastcoord import _refinement as refinement
 from fastcoord.decode._argmax import cuda as argmax
-from fastcoord.decode._argmax import refinement
 from fastcoord.results import Status
 from tests import peer_conventions
 from tests.agreement import assert_agrees

@@ -7,8 +7,8 @@ import numpy as np
 
 from fastcoord._arrays import Maps, is_on_gpu
 from fastcoord._decode import decoded
+from fastcoord._refinement import COMPATIBLE, METHODS, window_of
 from fastcoord.decode._argmax import cpu
-from fastcoord.decode._argmax.refinement import COMPATIBLE, METHODS, window_of
 from fastcoord.grid import Grid
 from fastcoord.results import Decoded
 

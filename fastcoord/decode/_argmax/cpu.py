@@ -19,12 +19,12 @@ from fastcoord._halves import format_of
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import convert
+from fastcoord._window import named, opener, refiner
 from fastcoord.decode._argmax.formula import EMPTY, FAR, INFINITY_BITS, finish, merge
 from fastcoord.decode._argmax.one_by_one import BATCH
 from fastcoord.decode._argmax.one_by_one import decoder as one_by_one
 from fastcoord.decode._argmax.search import value_of
 from fastcoord.decode._argmax.side_by_side import decoder as side_by_side
-from fastcoord.decode._argmax.window import named, opener, refiner
 
 GROUP = 32  # maps that one call decodes, at most
 TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many batches of maps
@@ -252,7 +252,7 @@ def argmax(
 ) -> None:
     """Decode `maps` into flat arrays; `threshold` is NaN, or of the type of `score`; `grid` holds a grid's numbers.
 
-    `window`: what `refine` takes, as `refinement.Window`.
+    `window`: what `refine` takes, as `_refinement.Window`.
     """
     pixels, width, height, count = maps.memory, maps.width, maps.height, maps.count
     rows, columns = height, width

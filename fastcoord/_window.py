@@ -9,27 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fastcoord import _refinement as refinement
 from fastcoord._compile import inlined, outlined
 from fastcoord._memory import gather, load, load_first, load_padded, memory, store
-from fastcoord._vector import (
-    any_lane,
-    convert,
-    first_lane,
-    fma,
-    lane_numbers,
-    lane_of,
-    lane_sums,
-    like,
-    log,
-    maximum,
-    minimum,
-    out_of_line,
-    rotated,
-    select,
-    splat,
-)
-from fastcoord.decode._argmax import refinement
-from fastcoord.decode._argmax.refinement import (
+from fastcoord._refinement import (
     BORDER,
     FLAT,
     FLOOR,
@@ -52,6 +35,23 @@ from fastcoord.decode._argmax.refinement import (
     step,
     weighted,
 )
+from fastcoord._vector import (
+    any_lane,
+    convert,
+    first_lane,
+    fma,
+    lane_numbers,
+    lane_of,
+    lane_sums,
+    like,
+    log,
+    maximum,
+    minimum,
+    out_of_line,
+    rotated,
+    select,
+    splat,
+)
 
 UNIT = np.float64(1)  # of all that follows
 NARROW = 8  # lanes of the rows of "quadratic", and of a few sums
@@ -62,7 +62,7 @@ def refiner(refine: str | None, compat: str | None, is_adjacent: bool, is_half: 
     """The function that returns the step from the largest pixel and status bits, or None.
 
     ``refine(place, first, row_stride, column_stride, width, x, y, window)``, where `first` is the element of the map's
-    first pixel and `window` the `refinement.Window`, its taps a place.
+    first pixel and `window` the `_refinement.Window`, its taps a place.
     """
     if refine is None:
         return None
@@ -76,7 +76,7 @@ def refiner(refine: str | None, compat: str | None, is_adjacent: bool, is_half: 
 
 
 def opener(refine: str | None) -> Any:
-    """The function that makes a place of the taps of a `refinement.Window`; without `refine` there are none.
+    """The function that makes a place of the taps of a `_refinement.Window`; without `refine` there are none.
 
     What it returns is a plain tuple, since Numba's parallel loops know no other: `named` makes a window of it again.
     """
@@ -232,7 +232,7 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
     def blurred(
         place: Any, first: int, row_stride: int, column_stride: int, width: int, x: int, y: int, window: Any
     ) -> Any:
-        """The blurred pixels at `refinement.POINTS`, in that order; "dark_udp" has those that it needs, in 8 lanes.
+        """The blurred pixels at `_refinement.POINTS`, in that order; "dark_udp" has those that it needs, in 8 lanes.
 
         Points outside the map are moved to its border.
         """
@@ -335,7 +335,7 @@ def _dark(method: str, compat: str | None, is_adjacent: bool) -> Any:
 
     @inlined
     def values_of(vector: Any) -> Any:
-        """The values at `refinement.POINTS`; where "dark_udp" has none, one of the others."""
+        """The values at `_refinement.POINTS`; where "dark_udp" has none, one of the others."""
         a, b, c, d = lane_of(vector, 0), lane_of(vector, 1), lane_of(vector, 2), lane_of(vector, 3)
         e, f, g, h = lane_of(vector, 4), lane_of(vector, 5), lane_of(vector, 6), lane_of(vector, 7)
         if is_udp:
@@ -385,7 +385,7 @@ def _gaussian(is_adjacent: bool) -> Any:
     def moments_at(
         place: Any, first: int, row_stride: int, column_stride: int, width: int, x: int, y: int, window: Any
     ) -> Any:
-        """The six sums that `refinement.weighted` takes, in lanes, and whether the window is whole.
+        """The six sums that `_refinement.weighted` takes, in lanes, and whether the window is whole.
 
         At a border the window is narrower on both sides: half a window would pull towards its middle.
         """

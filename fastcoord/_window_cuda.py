@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from fastcoord import _refinement as refinement
 from fastcoord._compile import inlined
 from fastcoord._lanes import WARP, warp_merge, warp_share
-from fastcoord._vector import convert, like, log, maximum, minimum
-from fastcoord.decode._argmax import refinement
-from fastcoord.decode._argmax.refinement import (
+from fastcoord._refinement import (
     BORDER,
     FLAT,
     FLOOR,
@@ -34,6 +33,7 @@ from fastcoord.decode._argmax.refinement import (
     step,
     weighted,
 )
+from fastcoord._vector import convert, like, log, maximum, minimum
 
 COLUMNS = 16  # that the lanes of a warp take
 FIT = STENCIL["quadratic"]
@@ -41,7 +41,7 @@ FIT = STENCIL["quadratic"]
 
 @functools.lru_cache(maxsize=64)
 def window_on_device(_device: str, dtype: Any, *options: Any) -> Any:
-    """The `refinement.window_of` these options, in `dtype` and on the current device, which `_device` names; made once.
+    """The window of these options in `dtype`, on the current device, which `_device` names; made once.
 
     Without its height, which is the layout's.
     """
@@ -54,7 +54,7 @@ def refiner(refine: str, compat: str | None) -> Any:
     """The function that returns the step from the largest pixel, and status bits, to all lanes of a warp.
 
     ``refine(images, first, layout, lane, x, y, window, unit)``, where `first` is the element of the map's first pixel,
-    `window` a `refinement.Window` and `unit` of the type in which to compute.
+    `window` a `_refinement.Window` and `unit` of the type in which to compute.
     """
     if refine == "quarter":
         return _quarter(compat)
@@ -174,7 +174,7 @@ def _dark(method: str, compat: str | None) -> Any:
 
     @inlined
     def blurred(images: Any, first: Any, layout: Any, lane: Any, x: Any, y: Any, window: Any, unit: Any) -> Any:
-        """The blurred pixels at `refinement.POINTS`; points outside the map are moved to its border."""
+        """The blurred pixels at `_refinement.POINTS`; points outside the map are moved to its border."""
         height, width, taps = layout.rows, layout.columns, window.taps
         reach = window.radius + stencil
         bottom, right = _within(y + reach, height), _within(x + reach, width)
@@ -294,7 +294,7 @@ def _dark(method: str, compat: str | None) -> Any:
 
 @inlined
 def _moments(images: Any, first: Any, layout: Any, lane: Any, x: Any, y: Any, window: Any, share: Any) -> Any:
-    """The six sums that `refinement.weighted` takes, and whether the window is whole.
+    """The six sums that `_refinement.weighted` takes, and whether the window is whole.
 
     At a border the window is narrower on both sides: half a window would pull towards its middle.
     """
