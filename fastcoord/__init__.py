@@ -2,8 +2,8 @@
 
 from fastcoord import datasets, decode, encode, grid
 from fastcoord.network import CoordNet
-from fastcoord.results import Decoded, Encoded, Status
+from fastcoord.results import Decoded, Encoded, Peaks, Status
 
-__all__ = ["CoordNet", "Decoded", "Encoded", "Status", "__version__", "datasets", "decode", "encode", "grid"]
+__all__ = ["CoordNet", "Decoded", "Encoded", "Peaks", "Status", "__version__", "datasets", "decode", "encode", "grid"]
 
 __version__ = "0.1.0"

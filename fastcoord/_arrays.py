@@ -377,6 +377,13 @@ def decoded_members(out: Any, covariance: bool = False) -> tuple[Any, Any, Any, 
     return out
 
 
+def peak_members(out: Any) -> tuple[Any, Any, Any, Any]:
+    """The members of `out`, where the decoder gives peaks."""
+    if not isinstance(out, tuple) or len(out) != 4:
+        raise TypeError(f"out: expected Peaks(xy, score, status, count); got {type(out).__qualname__}")
+    return out
+
+
 def encoded_members(out: Any) -> tuple[Any, Any]:
     """The members of `out`, where the encoder gives a weight."""
     if not isinstance(out, tuple) or len(out) != 2:

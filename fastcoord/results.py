@@ -3,7 +3,7 @@
 from enum import IntFlag
 from typing import Any, NamedTuple
 
-__all__ = ["Decoded", "Encoded", "Status"]
+__all__ = ["Decoded", "Encoded", "Peaks", "Status"]
 
 
 class Status(IntFlag):
@@ -41,6 +41,19 @@ class Decoded(NamedTuple):
     """(..., 2, 2) in px², order (x, y); None where it was not asked for."""
     status: Any
     """(...) int32, bits of `Status`."""
+
+
+class Peaks(NamedTuple):
+    """Up to k peaks of each map, the strongest first; each member has the batch shape of the maps in front."""
+
+    xy: Any
+    """(..., k, 2), x along the width, y along the height, in pixels or a `grid`; NaN where there is no peak."""
+    score: Any
+    """(..., k), the pixel's value; NaN where there is no peak."""
+    status: Any
+    """(..., k) int32, bits of `Status`; EMPTY where there is no peak."""
+    count: Any
+    """(...) int32, how many of the k are peaks."""
 
 
 class Encoded(NamedTuple):

@@ -1,0 +1,196 @@
+"""The strongest peaks of one map, in a list in their order."""
+
+from typing import Any
+
+from fastcoord._compile import inlined, outlined
+from fastcoord._memory import gather, item_bytes, load_first, octets, prefetch
+from fastcoord._vector import (
+    any_lane,
+    convert,
+    lane_bits,
+    lane_numbers,
+    like,
+    out_of_line,
+    rotated,
+    select,
+    splat,
+    trailing_zeros,
+)
+from fastcoord.decode._peaks.candidate import ALONE, FRESH, PEAK, SEEN, TIED, flood, look
+from fastcoord.decode._peaks.formula import higher, is_peak
+
+AHEAD = 8192  # bytes between a vector that is read and what is prefetched
+
+
+@inlined
+def push(kept: Any, positions: Any, base: int, found: int, slots: int, value: Any, position: int) -> int:
+    """Put a peak into the list, behind those that are as strong; how many there are then, at most `slots`."""
+    last = base + (found if found < slots else slots - 1)
+    while last > base and kept[last - 1] < value:
+        kept[last], positions[last] = kept[last - 1], positions[last - 1]
+        last -= 1
+    kept[last], positions[last] = value, position
+    return found + 1 if found < slots else slots
+
+
+def finder(is_adjacent: bool, lanes: int) -> Any:
+    """The function that finds the peaks of one map."""
+    turn = lanes - 1
+
+    @inlined
+    def load(place: Any, at: int, stride: int, count: int) -> Any:
+        return load_first(place, at, count, lanes) if is_adjacent else gather(place, at, stride, count, lanes)
+
+    @inlined
+    def is_cool(place: Any, at: int, stride: int, pixels: int, limit: Any) -> bool:
+        """Whether none of so many pixels in a row is above the limit, nor NaN."""
+        limits = splat(limit, lanes)
+        always = limits == limits
+        cool = always
+        octets_, size = octets(place), item_bytes(place)
+        whole = pixels // lanes * lanes
+        for k in range(0, whole, lanes):
+            if is_adjacent:
+                prefetch(octets_, (at + k) * size + AHEAD)
+            cool = cool & (load(place, at + k * stride, stride, lanes) <= limits)
+        if whole < pixels:
+            cool = cool & (load(place, at + whole * stride, stride, pixels - whole) <= limits)
+        return not any_lane(cool ^ always)
+
+    @inlined
+    def before(place: Any, at: int, stride: int, x: int, count: int, lowest: Any) -> Any:
+        """The pixels to the left of those from column `x` on, which is at element `at`."""
+        if x > 0:
+            return load(place, at - stride, stride, count)
+        here = load(place, at, stride, count)
+        return select(lane_numbers(here) == like(here, 0), lowest, rotated((here,), turn)[0])
+
+    @inlined
+    def round_(place: Any, at: int, stride: int, x: int, count: int, beyond: int, around: Any, lowest: Any) -> Any:
+        """The greatest of what was seen and of the pixels to the left and to the right."""
+        around = higher(around, before(place, at, stride, x, count, lowest))
+        return higher(around, load(place, at + stride, stride, beyond))
+
+    @outlined
+    def decide(
+        place: Any,
+        first: int,
+        row_stride: int,
+        column_stride: int,
+        height: int,
+        width: int,
+        x: int,
+        y: int,
+        radius: int,
+        is_strict: bool,
+        unit: Any,
+        marks: Any,
+        is_marked: bool,
+    ) -> Any:
+        """Whether a pixel that no other beside it exceeds is a peak: 0 if not, 1 if it is, 2 if its plateau is.
+
+        And whether there are marks now.
+        """
+        out_of_line()
+        seen, kind = look(place, first, row_stride, column_stride, height, width, x, y, radius, unit)
+        if kind & TIED == 0 or is_strict:
+            return 1 if is_peak(seen, kind & ALONE != 0, is_strict) else 0, is_marked
+        mark, zero = marks
+        if not is_marked:
+            for i in range(height * width):
+                mark[zero + i] = FRESH
+        position = y * width + x
+        if mark[zero + position] != FRESH:
+            return 0, True
+        seen, _total_x, _total_y, count = flood(
+            place, first, row_stride, column_stride, height, width, position, radius, unit, marks, FRESH, SEEN
+        )
+        if not is_peak(seen, True, False):
+            return 0, True
+        flood(place, first, row_stride, column_stride, height, width, position, 1, unit, marks, SEEN, PEAK)
+        return 1 if count == 1 else 2, True
+
+    @outlined
+    def find(
+        place: Any,
+        first: int,
+        row_stride: int,
+        column_stride: int,
+        height: int,
+        width: int,
+        band: int,
+        limit: Any,
+        slots: int,
+        radius: int,
+        skips: bool,
+        is_strict: bool,
+        base: int,
+        kept: Any,
+        positions: Any,
+        marks: Any,
+    ) -> Any:
+        """How many peaks there are in the list, at most `slots`, and whether NaN spoils the map."""
+        out_of_line()
+        stride = 1 if is_adjacent else column_stride
+        lowest = load(place, first, stride, 0)
+        found, is_marked = 0, False
+        for top in range(0, height, band):
+            rows = band if height - top > band else height - top
+            if is_cool(place, first + top * row_stride, stride, rows * width, limit):
+                continue
+            for y in range(top, top + rows):
+                at = first + y * row_stride
+                # a row that is not there is the other one again; if there is none, the row itself
+                above = row_stride if y == 0 else -row_stride
+                below = -row_stride if y == height - 1 else row_stride
+                above, below = (0, 0) if height == 1 else (above, below)
+                for x in range(0, width, lanes):
+                    count = lanes if width - x > lanes else width - x
+                    here = load(place, at + x * stride, stride, count)
+                    limits = splat(limit, lanes)
+                    if not any_lane((here <= limits) ^ (limits == limits)):
+                        continue
+                    if not skips and any_lane(here != here):
+                        return 0, True
+                    beyond = width - x - 1
+                    beside = at + x * stride
+                    around = round_(place, beside, stride, x, count, beyond, lowest, lowest)
+                    around = higher(around, load(place, beside + above, stride, count))
+                    around = higher(around, load(place, beside + below, stride, count))
+                    around = round_(place, beside + above, stride, x, count, beyond, around, lowest)
+                    around = round_(place, beside + below, stride, x, count, beyond, around, lowest)
+                    is_hot = here > limits
+                    candidates = lane_bits(is_hot & (here >= around))
+                    lone = lane_bits((here > around) & (around > lowest)) if radius == 1 else 0
+                    while candidates != 0:
+                        lane = trailing_zeros(candidates)
+                        verdict = (lone >> lane) & 1
+                        candidates &= candidates - 1
+                        value = convert(place[beside + lane * stride], limit)
+                        if not value > limit:  # which has risen
+                            continue
+                        if verdict == 0:
+                            verdict, is_marked = decide(
+                                place,
+                                first,
+                                row_stride,
+                                column_stride,
+                                height,
+                                width,
+                                x + lane,
+                                y,
+                                radius,
+                                is_strict,
+                                limit,
+                                marks,
+                                is_marked,
+                            )
+                        if verdict != 0:
+                            position = y * width + x + lane
+                            position = position if verdict == 1 else -1 - position
+                            found = push(kept, positions, base, found, slots, value, position)
+                            if found == slots:
+                                limit = kept[base + slots - 1]
+        return found, False
+
+    return find
