@@ -16,6 +16,9 @@ CANVAS = (7, 9)
 decoders = pytest.mark.parametrize(
     "decoder", [operation for operation in OPERATIONS if operation.room == "decode"], ids=str
 )
+single_decoders = pytest.mark.parametrize(  # which give one answer for each map
+    "decoder", [o for o in OPERATIONS if o.room == "decode" and o.name != "decode.peaks"], ids=str
+)
 encoders = pytest.mark.parametrize(
     "encoder", [operation for operation in OPERATIONS if operation.room == "encode"], ids=str
 )

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 import fastcoord as fc
+from fastcoord.decode._argmax import reference as argmax_reference
 from fastcoord.decode._argmax.reference import argmax as decode_argmax
 from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_center_of_mass
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
+from fastcoord.decode._peaks.reference import peaks as decode_peaks
 from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._gaussian.reference import gaussian as encode_gaussian
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from fastcoord.encode._splat.reference import splat as encode_splat
 from fastcoord.network.reference import network
-from tests import cases, cases_gaussian, cases_splat
+from tests import cases, cases_gaussian, cases_peaks, cases_splat
 from tests.cases import Case
 
 
@@ -74,6 +76,24 @@ def decoder(reference):
         xy, *others = reference(maps, dtype=working, **options)
         if grid is not None:
             xy = cases.in_grid(grid, xy, *maps.shape[-2:])
+        return xy, *others
+
+    return adapted
+
+
+def peak_decoder(reference):
+    """As `decoder`, for a reference that finds several points; the steps between the pixels are those of argmax."""
+
+    @functools.wraps(reference)
+    def adapted(maps, *, axes=(-2, -1), grid=None, refine=None, sigma=2.0, blur=11, working, **options):
+        maps = np.moveaxis(np.asarray(maps), axes, (-2, -1))
+        if refine == "quarter":
+            options["step"] = argmax_reference._quarter
+        elif refine is not None:
+            options["step"] = functools.partial(argmax_reference._fitted, refine=refine, sigma=sigma, blur=blur)
+        xy, *others = reference(maps, dtype=working, **options)
+        if grid is not None:
+            xy = np.moveaxis(cases.in_grid(grid, np.moveaxis(xy, -2, 0), *maps.shape[-2:]), 0, -2)
         return xy, *others
 
     return adapted
@@ -154,6 +174,11 @@ OPERATIONS = (
     Operation(
         *("decode.argmax", fc.decode.argmax, decoder(decode_argmax), cases.heatmaps),
         frozenset({"xy", "score", "status"}),
+        is_general=True,
+    ),
+    Operation(
+        *("decode.peaks", fc.decode.peaks, peak_decoder(decode_peaks), cases_peaks.peaks),
+        frozenset({"score", "status", "count"}),
         is_general=True,
     ),
     Operation("decode.soft_argmax", fc.decode.soft_argmax, decoder(decode_soft_argmax), cases.logits, is_general=True),

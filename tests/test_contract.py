@@ -11,7 +11,19 @@ import pytest
 import fastcoord as fc
 from fastcoord.results import Encoded
 from tests import cases
-from tests.contract import CANVAS, decoders, encoders, foreign, images, networks, operations, points, said, valid
+from tests.contract import (
+    CANVAS,
+    decoders,
+    encoders,
+    foreign,
+    images,
+    networks,
+    operations,
+    points,
+    said,
+    single_decoders,
+    valid,
+)
 from tests.operations import OPERATIONS, members
 
 
@@ -314,7 +326,7 @@ def test_the_first_point_beyond_the_canvas_is_the_one_named(encoder):
 # Results
 
 
-@decoders
+@single_decoders
 @pytest.mark.parametrize("dtype", cases.PIXEL_TYPES)
 @pytest.mark.parametrize("batch", [(), (0,), (3,), (2, 0), (1, 2)], ids=repr)
 def test_types_and_shapes_of_what_is_decoded(decoder, dtype, batch):

@@ -26,7 +26,7 @@ from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
 from tests import cases
 from tests.agreement import assert_agrees
-from tests.contract import decoders, encoders
+from tests.contract import encoders, single_decoders
 from tests.operations import OPERATIONS, members
 
 in_simulator = pytest.mark.simulator
@@ -259,7 +259,7 @@ def kernels_of(monkeypatch, module, call):
         (np.zeros((1, 7), np.float32), 1),
     ],
 )
-@decoders
+@single_decoders
 def test_decoder_reads_groups_where_it_can(monkeypatch, decoder, array, items):
     module, call = DECODERS[decoder.name], lambda: decoder.function(Foreign(array))
     if decoder.name == "decode.argmax" and array.flags.c_contiguous and array.nbytes >= 32:  # has groups of any type

@@ -11,7 +11,7 @@ from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
 from tests import cases
 from tests.agreement import assert_agrees
-from tests.contract import decoders, encoders
+from tests.contract import encoders, single_decoders
 from tests.operations import NETWORKS, OPERATIONS, members
 from tests.test_cuda import DECODE, FORMS, check, choose, has_turn
 from tests.test_cuda_network import on_device
@@ -197,7 +197,7 @@ def test_a_network_of_tensors(torch):
     assert {gradient.device.type for gradient in gradients} == {"cuda"}
 
 
-@decoders
+@single_decoders
 def test_arrays_of_cupy(decoder):
     cupy = pytest.importorskip("cupy")
     images = cases.one_hot((3, 6, 40, 50))

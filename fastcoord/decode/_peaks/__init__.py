@@ -169,7 +169,7 @@ def peaks(
         require_apart([f"out.{name}" for name in shapes], *written, array)
     flat_written = [flat(member) for member in written]
     if read.count and read.starts:
-        limit = limit_of(least, loaded_type(read.memory.dtype), dtype)
+        limit = _limit(least, loaded_type(read.memory.dtype), dtype)
         window: Any = () if refine is None else _window(refine, size, width, None, read.height, read.width)
         cpu.peaks(read, search, limit, numbers, refine, window, *flat_written)
     if out is None:
@@ -186,6 +186,9 @@ def peaks(
 @functools.lru_cache(maxsize=64)  # taps take longer to make than a map to decode
 def _window(*options: Any) -> tuple[Any, ...]:
     return tuple(window_of(*options))
+
+
+_limit = functools.lru_cache(maxsize=256)(limit_of)
 
 
 def _integer(name: str, value: Any, most: int) -> int:

@@ -5,7 +5,6 @@ is less; if it is equal, or nothing stands beside it, its plateau is looked at p
 the pixels' own type, so no two integers are taken for equal.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ NO_NUMBER = np.nan
 HIGHER, LOWER, SUPPRESSED = 1, 2, 4  # what stands round a pixel or a plateau: bits
 
 
-@functools.lru_cache(maxsize=256)
 def limit_of(threshold: float, dtype: np.dtype[Any], number: np.dtype[Any]) -> Any:
     """What a pixel must be greater than, in its own type; `number` is that of the scores, in which it is compared.
 
