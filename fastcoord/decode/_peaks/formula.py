@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
+from fastcoord._reciprocal import reciprocal
 from fastcoord._vector import convert, maximum
 from fastcoord.results import Status
 
@@ -69,4 +70,17 @@ def is_stronger(value: Any, position: Any, other: Any, other_position: Any) -> A
 def centroid(total: Any, count: Any, unit: Any) -> Any:
     """The mean of `count` integers whose sum is `total`: the whole pixels apart, so that little is rounded."""
     whole = total // count
-    return convert(whole, unit) + convert(total - whole * count, unit) / convert(count, unit)
+    return convert(whole, unit) + convert(total - whole * count, unit) * reciprocal(convert(count, unit))
+
+
+def compared_type(dtype: Any) -> Any:
+    """The type in which a GPU compares pixels of type `dtype`: one that it has and that holds all of them."""
+    wide = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64))
+    return dtype.type if dtype in wide else np.int32
+
+
+@inlined
+def stronger(a: Any, b: Any, nowhere: Any) -> Any:
+    """The stronger of two candidates (value, position, …); `nowhere` is the position of none."""
+    takes = b[1] != nowhere and (a[1] == nowhere or is_stronger(b[0], b[1], a[0], a[1]))
+    return b if takes else a

@@ -47,8 +47,8 @@ def every_peak(heatmap, is_hot, radius, is_strict):
         if seen[y, x] or (near(heatmap, x, y, 1) > value).any():
             continue
         pixels = plateau(heatmap, x, y, seen)
-        around = np.concatenate([near(heatmap, *pixel, radius) for pixel in pixels])
-        beside = np.concatenate([near(heatmap, *pixel, 1) for pixel in pixels])
+        around = np.concatenate([near(heatmap, i, j, radius) for i, j in pixels])
+        beside = np.concatenate([near(heatmap, i, j, 1) for i, j in pixels])
         if is_strict:
             is_peak = len(pixels) == 1  # and then all pixels beside it are lower, or there are none
         else:
@@ -56,7 +56,7 @@ def every_peak(heatmap, is_hot, radius, is_strict):
         if is_peak:
             maxima.append((value, pixels))
     maxima.sort(key=lambda peak: peak[0], reverse=True)  # stable, of equal ones the first stays first
-    kept = []
+    kept: list = []
     for value, pixels in maxima:
         here = np.array(pixels)
         if all(abs(here[:, None] - np.array(others)).max(-1).min() > radius for _value, others in kept):
