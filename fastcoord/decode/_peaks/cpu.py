@@ -24,7 +24,6 @@ from fastcoord.decode._peaks.search import finder
 
 GROUP = 32  # maps that one call decodes, at most
 TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many maps
-BAND = 512  # bytes of rows that are read before one is looked at; rows that do not follow each other one by one
 GATHERED = 16  # lanes of a vector whose pixels stand apart
 
 
@@ -125,7 +124,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
         last_map: int,
         height: int,
         width: int,
-        band: int,
+        follows: bool,
         limit: Any,
         k: int,
         radius: int,
@@ -154,7 +153,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
                 column_stride,
                 height,
                 width,
-                band,
+                follows,
                 limit,
                 k + 1,
                 radius,
@@ -202,7 +201,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
         group: int,
         height: int,
         width: int,
-        band: int,
+        follows: bool,
         limit: Any,
         k: int,
         radius: int,
@@ -237,7 +236,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
                 first_map + group if maps - first_map > group else maps,
                 height,
                 width,
-                band,
+                follows,
                 limit,
                 k,
                 radius,
@@ -279,8 +278,7 @@ def peaks(
     pixels, width, height, number = maps.memory, maps.width, maps.height, maps.count
     is_adjacent, is_half = maps.column_stride == 1, format_of(pixels.dtype) is not None
     lanes = CACHE_LINE // pixels.dtype.itemsize if is_adjacent else GATHERED
-    follows = maps.row_stride == width * maps.column_stride
-    band = max(BAND // (width * pixels.dtype.itemsize), 1) if follows else 1
+    follows = is_adjacent and maps.row_stride == width
     group = min(max(number // TASKS, 1), GROUP)
     tasks = -(-number // group)
     slots = tasks * (search.k + 1)
@@ -302,7 +300,7 @@ def peaks(
             group,
             height,
             width,
-            band,
+            follows,
             limit,
             search.k,
             search.radius,

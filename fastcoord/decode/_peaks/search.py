@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import gather, item_bytes, load_first, octets, prefetch
+from fastcoord._memory import gather, item_bytes, load, load_first, octets, prefetch
 from fastcoord._vector import (
     any_lane,
     convert,
@@ -20,6 +20,7 @@ from fastcoord.decode._peaks.candidate import ALONE, FRESH, PEAK, SEEN, TIED, fl
 from fastcoord.decode._peaks.formula import higher, is_peak
 
 AHEAD = 8192  # bytes between a vector that is read and what is prefetched
+BLOCK = 8  # vectors that are read before one looks whether a pixel of theirs is above the limit
 
 
 @inlined
@@ -38,7 +39,8 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
     turn = lanes - 1
 
     @inlined
-    def load(place: Any, at: int, stride: int, count: int) -> Any:
+    def some(place: Any, at: int, stride: int, count: int) -> Any:
+        """The first `count` pixels from one on; the lowest value in the other lanes."""
         return load_first(place, at, count, lanes) if is_adjacent else gather(place, at, stride, count, lanes)
 
     @inlined
@@ -47,29 +49,68 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         limits = splat(limit, lanes)
         always = limits == limits
         cool = always
-        octets_, size = octets(place), item_bytes(place)
         whole = pixels // lanes * lanes
         for k in range(0, whole, lanes):
-            if is_adjacent:
-                prefetch(octets_, (at + k) * size + AHEAD)
-            cool = cool & (load(place, at + k * stride, stride, lanes) <= limits)
+            cool = cool & (some(place, at + k * stride, stride, lanes) <= limits)
         if whole < pixels:
-            cool = cool & (load(place, at + whole * stride, stride, pixels - whole) <= limits)
+            cool = cool & (some(place, at + whole * stride, stride, pixels - whole) <= limits)
         return not any_lane(cool ^ always)
+
+    @inlined
+    def warm_rows(place: Any, first: int, y: int, height: int, width: int, limit: Any) -> Any:
+        """The next rows, from row `y` on, where a pixel may be above the limit or NaN: the first and the end.
+
+        Of a map whose rows follow each other. Eight vectors are read before one looks: one branch for 512 bytes.
+        """
+        limits = splat(limit, lanes)
+        always = limits == limits
+        octets_, size = octets(place), item_bytes(place)
+        at, end = y * width, height * width
+        while at + BLOCK * lanes <= end:
+            cool = always
+            for k in range(0, BLOCK * lanes, lanes):
+                prefetch(octets_, (first + at + k) * size + AHEAD)
+                cool = cool & (load(place, first + at + k, lanes) <= limits)
+            if any_lane(cool ^ always):
+                return at // width, (at + BLOCK * lanes - 1) // width + 1
+            at += BLOCK * lanes
+        while at < end:
+            if any_lane((load_first(place, first + at, end - at, lanes) <= limits) ^ always):
+                return at // width, min((at + lanes - 1) // width + 1, height)
+            at += lanes
+        return height, height
+
+    @inlined
+    def inside(place: Any, at: int, row_stride: int, x: int, width: int, lowest: Any) -> Any:
+        """Pixels and the greatest of those round each, where two rows follow on either side.
+
+        What is read beyond an end of a row lies in the map's memory, and is put aside.
+        """
+        above, below = at - row_stride, at + row_stride
+        here = load(place, at, lanes)
+        around = higher(higher(lowest, load(place, above, lanes)), load(place, below, lanes))
+        left = higher(higher(lowest, load(place, at - 1, lanes)), load(place, above - 1, lanes))
+        left = higher(left, load(place, below - 1, lanes))
+        right = higher(higher(lowest, load(place, at + 1, lanes)), load(place, above + 1, lanes))
+        right = higher(right, load(place, below + 1, lanes))
+        lane = lane_numbers(here)
+        left = select(lane == like(here, 0 if x == 0 else lanes), lowest, left)
+        right = select(lane == like(here, lanes - 1 if x == width - lanes else lanes), lowest, right)
+        return here, higher(higher(around, left), right)
 
     @inlined
     def before(place: Any, at: int, stride: int, x: int, count: int, lowest: Any) -> Any:
         """The pixels to the left of those from column `x` on, which is at element `at`."""
         if x > 0:
-            return load(place, at - stride, stride, count)
-        here = load(place, at, stride, count)
+            return some(place, at - stride, stride, count)
+        here = some(place, at, stride, count)
         return select(lane_numbers(here) == like(here, 0), lowest, rotated((here,), turn)[0])
 
     @inlined
     def round_(place: Any, at: int, stride: int, x: int, count: int, beyond: int, around: Any, lowest: Any) -> Any:
         """The greatest of what was seen and of the pixels to the left and to the right."""
         around = higher(around, before(place, at, stride, x, count, lowest))
-        return higher(around, load(place, at + stride, stride, beyond))
+        return higher(around, some(place, at + stride, stride, beyond))
 
     @outlined
     def decide(
@@ -118,7 +159,7 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         column_stride: int,
         height: int,
         width: int,
-        band: int,
+        follows: bool,
         limit: Any,
         slots: int,
         radius: int,
@@ -132,65 +173,75 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         """How many peaks there are in the list, at most `slots`, and whether NaN spoils the map."""
         out_of_line()
         stride = 1 if is_adjacent else column_stride
-        lowest = load(place, first, stride, 0)
-        found, is_marked = 0, False
-        for top in range(0, height, band):
-            rows = band if height - top > band else height - top
-            if is_cool(place, first + top * row_stride, stride, rows * width, limit):
-                continue
-            for y in range(top, top + rows):
-                at = first + y * row_stride
-                # a row that is not there is the other one again; if there is none, the row itself
-                above = row_stride if y == 0 else -row_stride
-                below = -row_stride if y == height - 1 else row_stride
-                above, below = (0, 0) if height == 1 else (above, below)
-                for x in range(0, width, lanes):
-                    count = lanes if width - x > lanes else width - x
-                    here = load(place, at + x * stride, stride, count)
-                    limits = splat(limit, lanes)
-                    if not any_lane((here <= limits) ^ (limits == limits)):
-                        continue
-                    if not skips and any_lane(here != here):
-                        return 0, True
-                    beyond = width - x - 1
-                    beside = at + x * stride
+        lowest = some(place, first, stride, 0)
+        found, is_marked, y, end = 0, False, 0, 0
+        while True:
+            if y == end:
+                if follows:
+                    y, end = warm_rows(place, first, y, height, width, limit)
+                else:
+                    while y < height and is_cool(place, first + y * row_stride, stride, width, limit):
+                        y += 1
+                    end = y + 1
+                if y == height:
+                    break
+            row, y = y, y + 1
+            at = first + row * row_stride
+            is_inside = follows and 1 < row < height - 2 and width >= lanes
+            # a row that is not there is the other one again; if there is none, the row itself
+            above = row_stride if row == 0 else -row_stride
+            below = -row_stride if row == height - 1 else row_stride
+            above, below = (0, 0) if height == 1 else (above, below)
+            for start in range(0, width, lanes):
+                limits = splat(limit, lanes)
+                x, known = start, 0
+                if is_inside:
+                    x = min(start, width - lanes)
+                    known = start - x  # pixels of the last vector that the one before it has too
+                    here, around = inside(place, at + x, row_stride, x, width, lowest)
+                else:
+                    count, beyond, beside = width - x, width - x - 1, at + x * stride
+                    here = some(place, beside, stride, count)
                     around = round_(place, beside, stride, x, count, beyond, lowest, lowest)
-                    around = higher(around, load(place, beside + above, stride, count))
-                    around = higher(around, load(place, beside + below, stride, count))
+                    around = higher(around, some(place, beside + above, stride, count))
+                    around = higher(around, some(place, beside + below, stride, count))
                     around = round_(place, beside + above, stride, x, count, beyond, around, lowest)
                     around = round_(place, beside + below, stride, x, count, beyond, around, lowest)
-                    is_hot = here > limits
-                    candidates = lane_bits(is_hot & (here >= around))
-                    lone = lane_bits((here > around) & (around > lowest)) if radius == 1 else 0
-                    while candidates != 0:
-                        lane = trailing_zeros(candidates)
-                        verdict = (lone >> lane) & 1
-                        candidates &= candidates - 1
-                        value = convert(place[beside + lane * stride], limit)
-                        if not value > limit:  # which has risen
-                            continue
-                        if verdict == 0:
-                            verdict, is_marked = decide(
-                                place,
-                                first,
-                                row_stride,
-                                column_stride,
-                                height,
-                                width,
-                                x + lane,
-                                y,
-                                radius,
-                                is_strict,
-                                limit,
-                                marks,
-                                is_marked,
-                            )
-                        if verdict != 0:
-                            position = y * width + x + lane
-                            position = position if verdict == 1 else -1 - position
-                            found = push(kept, positions, base, found, slots, value, position)
-                            if found == slots:
-                                limit = kept[base + slots - 1]
+                if not skips and any_lane(here != here):
+                    return 0, True
+                candidates = lane_bits((here > limits) & (here >= around)) & (-1 << known)
+                if candidates == 0:
+                    continue
+                lone = lane_bits((here > around) & (around > lowest)) if radius == 1 else 0
+                while candidates != 0:
+                    lane = trailing_zeros(candidates)
+                    verdict = (lone >> lane) & 1
+                    candidates &= candidates - 1
+                    value = convert(place[at + (x + lane) * stride], limit)
+                    if not value > limit:  # which has risen
+                        continue
+                    if verdict == 0:
+                        verdict, is_marked = decide(
+                            place,
+                            first,
+                            row_stride,
+                            column_stride,
+                            height,
+                            width,
+                            x + lane,
+                            row,
+                            radius,
+                            is_strict,
+                            limit,
+                            marks,
+                            is_marked,
+                        )
+                    if verdict != 0:
+                        position = row * width + x + lane
+                        position = position if verdict == 1 else -1 - position
+                        found = push(kept, positions, base, found, slots, value, position)
+                        if found == slots:
+                            limit = kept[base + slots - 1]
         return found, False
 
     return find
