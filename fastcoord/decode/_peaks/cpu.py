@@ -20,7 +20,7 @@ from fastcoord._vector import CACHE_LINE, convert, like, out_of_line
 from fastcoord._window import named, opener, refiner
 from fastcoord.decode._peaks.candidate import PEAK, WRITTEN, flood
 from fastcoord.decode._peaks.formula import EMPTY, NAN, NO_NUMBER, PLATEAU, TRUNCATED, centroid
-from fastcoord.decode._peaks.search import finder
+from fastcoord.decode._peaks.search import LIST, finder, list_size
 
 GROUP = 32  # maps that one call decodes, at most
 TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many maps
@@ -242,7 +242,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
                 radius,
                 skips,
                 is_strict,
-                task * (k + 1),
+                LIST + task * list_size(k + 1),
                 kept_place,
                 position_place,
                 (mark_place, task * (height * width)),
@@ -281,8 +281,10 @@ def peaks(
     follows = is_adjacent and maps.row_stride == width
     group = min(max(number // TASKS, 1), GROUP)
     tasks = -(-number // group)
-    slots = tasks * (search.k + 1)
-    kept, positions = np.empty(slots, loaded_type(pixels.dtype)), np.empty(slots, np.int64)
+    size = list_size(search.k + 1)
+    loaded = loaded_type(pixels.dtype)
+    kept = np.full(tasks * size, np.nan if loaded.kind == "f" else np.iinfo(loaded).max, loaded)
+    positions = np.empty(tasks * size, np.int64)
     marks = np.empty(tasks * height * width, np.uint8)  # whose pages nobody sees where there is no plateau
     decode = _decoder(is_adjacent, lanes, is_half, refine)
     for i, start in enumerate(maps.starts):
