@@ -104,36 +104,19 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         return height, height
 
     @inlined
-    def inside(place: Any, at: int, row_stride: int, x: int, width: int, lowest: Any) -> Any:
-        """Pixels and the greatest of those round each, where two rows follow on either side.
-
-        What is read beyond an end of a row lies in the map's memory, and is put aside.
-        """
-        above, below = at - row_stride, at + row_stride
-        here = load(place, at, lanes)
-        around = higher(higher(lowest, load(place, above, lanes)), load(place, below, lanes))
-        left = higher(higher(lowest, load(place, at - 1, lanes)), load(place, above - 1, lanes))
-        left = higher(left, load(place, below - 1, lanes))
-        right = higher(higher(lowest, load(place, at + 1, lanes)), load(place, above + 1, lanes))
-        right = higher(right, load(place, below + 1, lanes))
-        lane = lane_numbers(here)
-        left = select(lane == like(here, 0 if x == 0 else lanes), lowest, left)
-        right = select(lane == like(here, lanes - 1 if x == width - lanes else lanes), lowest, right)
-        return here, higher(higher(around, left), right)
+    def column(above: Any, here: Any, below: Any, lowest: Any) -> Any:
+        """The greatest of three pixels, one above the other."""
+        return higher(higher(higher(lowest, here), above), below)
 
     @inlined
-    def before(place: Any, at: int, stride: int, x: int, count: int, lowest: Any) -> Any:
-        """The pixels to the left of those from column `x` on, which is at element `at`."""
-        if x > 0:
-            return some(place, at - stride, stride, count)
-        here = some(place, at, stride, count)
-        return select(lane_numbers(here) == like(here, 0), lowest, rotated((here,), turn)[0])
-
-    @inlined
-    def round_(place: Any, at: int, stride: int, x: int, count: int, beyond: int, around: Any, lowest: Any) -> Any:
-        """The greatest of what was seen and of the pixels to the left and to the right."""
-        around = higher(around, before(place, at, stride, x, count, lowest))
-        return higher(around, some(place, at + stride, stride, beyond))
+    def beside(before: Any, middle: Any, behind: Any) -> Any:
+        """The greatest of the columns to the left and to the right of each."""
+        lane = lane_numbers(middle)
+        left, right = rotated((before, middle), turn), rotated((middle, behind), 1)
+        return higher(
+            select(lane == like(middle, 0), left[0], left[1]),
+            select(lane == like(middle, turn), right[1], right[0]),
+        )
 
     @outlined
     def decide(
@@ -211,29 +194,28 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
                     break
             row, y = y, y + 1
             at = first + row * row_stride
-            is_inside = follows and 1 < row < height - 2 and width >= lanes
             # a row that is not there is the other one again; if there is none, the row itself
             above = row_stride if row == 0 else -row_stride
             below = -row_stride if row == height - 1 else row_stride
             above, below = (0, 0) if height == 1 else (above, below)
-            for start in range(0, width, lanes):
+            before = lowest
+            next_above = some(place, at + above, stride, width)
+            next_here = some(place, at, stride, width)
+            next_below = some(place, at + below, stride, width)
+            behind = column(next_above, next_here, next_below, lowest)
+            for x in range(0, width, lanes):
+                line_above, here, line_below, middle = next_above, next_here, next_below, behind
+                ahead, left_over = at + (x + lanes) * stride, width - x - lanes
+                next_above = some(place, ahead + above, stride, left_over)
+                next_here = some(place, ahead, stride, left_over)
+                next_below = some(place, ahead + below, stride, left_over)
+                behind = column(next_above, next_here, next_below, lowest)
+                around = higher(higher(beside(before, middle, behind), line_above), line_below)
+                before = middle
                 limits = splat(limit, lanes)
-                x, known = start, 0
-                if is_inside:
-                    x = min(start, width - lanes)
-                    known = start - x  # pixels of the last vector that the one before it has too
-                    here, around = inside(place, at + x, row_stride, x, width, lowest)
-                else:
-                    count, beyond, beside = width - x, width - x - 1, at + x * stride
-                    here = some(place, beside, stride, count)
-                    around = round_(place, beside, stride, x, count, beyond, lowest, lowest)
-                    around = higher(around, some(place, beside + above, stride, count))
-                    around = higher(around, some(place, beside + below, stride, count))
-                    around = round_(place, beside + above, stride, x, count, beyond, around, lowest)
-                    around = round_(place, beside + below, stride, x, count, beyond, around, lowest)
                 if not skips and any_lane(here != here):
                     return 0, True
-                candidates = lane_bits((here > limits) & (here >= around)) & (-1 << known)
+                candidates = lane_bits((here > limits) & (here >= around))
                 if candidates == 0:
                     continue
                 lone = lane_bits((here > around) & (around > lowest)) if radius == 1 else 0
