@@ -24,14 +24,15 @@ from fastcoord import decode, grid
 from fastcoord._arrays import Shape, maps, pixel_array
 from fastcoord._halves import format_of
 from fastcoord.grid import Grid
-from fastcoord.results import Decoded, Status
+from fastcoord.results import Decoded, Peaks, Status
 
 __all__ = ["GRIDS", "METHODS", "OUTPUTS", "Job", "Report", "grid_named", "mapped", "replaced", "run"]
 
-METHODS: dict[str, Callable[..., Decoded]] = {
+METHODS: dict[str, Callable[..., Decoded | Peaks]] = {
     "argmax": decode.argmax,
     "center_of_mass": decode.center_of_mass,
     "onehot": decode.onehot,
+    "peaks": decode.peaks,
     "soft_argmax": decode.soft_argmax,
 }
 PIECE = 1 << 25  # bytes of maps that are decoded at once
@@ -73,10 +74,13 @@ class Report:
     bytes: int
     seconds: float
     flags: dict[str, int]  # how often each flag of `Status` was set
+    peaks: int | None = None  # how many were found, where there can be several
 
     def __str__(self) -> str:
         maps = f"{self.maps:,} map{'s' * (self.maps != 1)} of {self.height}×{self.width} {self.dtype}"
         flags = "".join(f", {count:,} {name}" for name, count in self.flags.items())
+        if self.peaks is not None:
+            flags = f", {self.peaks:,} peak{'s' * (self.peaks != 1)}{flags}"
         return f"{maps}, {self.bytes / 1e6:,.1f} MB, in {self.seconds:.2f} s{flags}"
 
 
@@ -114,17 +118,26 @@ def run(job: Job, advanced: Callable[[int, int], None]) -> Report:
     moved = np.moveaxis(array, job.axes, (-2, -1))
     options = {**job.options, "grid": job.grid}
     flags: dict[int, int] = {}
+    peaks = 0 if job.method == "peaks" else None
+    # of no maps: tells what there will be to write, and refuses wrong options at once
+    nothing = METHODS[job.method](np.empty((0, seen.height, seen.width), array.dtype), **options)
     with replaced(job.output) as unfinished:
         output = OUTPUTS[job.output.suffix.lower()]
-        number = np.dtype(np.float64 if array.dtype == np.float64 else np.float32)
-        with output(unfinished, batch, number, bool(job.options.get("covariance"))) as write:
+        with output(unfinished, batch, _members(nothing)) as write:
             done = 0
             for piece in _pieces(moved):
                 decoded = METHODS[job.method](piece, **options)
-                size = decoded.status.size
-                write(done, Decoded(*(None if member is None else member.reshape(size, -1) for member in decoded)))
-                for status, times in zip(*np.unique(decoded.status, return_counts=True), strict=True):
+                size = math.prod(piece.shape[:-2])
+                parts = {
+                    name: member.reshape((size, *member.shape[piece.ndim - 2 :]))
+                    for name, member in decoded._asdict().items()
+                    if member is not None
+                }
+                write(done, parts)
+                for status, times in zip(*np.unique(parts["status"][_told(parts)], return_counts=True), strict=True):
                     flags[int(status)] = flags.get(int(status), 0) + int(times)
+                if peaks is not None:
+                    peaks += int(parts["count"].sum())
                 done += size
                 _give_back(array)
                 advanced(done, count)
@@ -135,7 +148,7 @@ def run(job: Job, advanced: Callable[[int, int], None]) -> Report:
             with replaced(job.plot) as picture:
                 draw(picture, moved, METHODS[job.method], job.options, job.source.name)
     dtype = format_of(array.dtype) or array.dtype.name
-    return Report(count, seen.height, seen.width, dtype, array.nbytes, seconds, _by_name(flags))
+    return Report(count, seen.height, seen.width, dtype, array.nbytes, seconds, _by_name(flags), peaks)
 
 
 def _check(job: Job) -> None:
@@ -213,18 +226,36 @@ def replaced(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-# Outputs: contexts that give write(number of the first map, Decoded of n maps, each member (n, …)), called in order
+# Results: each member by its name, for n maps (n, …)
 
-_Write = Callable[[int, Decoded], None]
+_Parts = Mapping[str, NDArray[Any]]
+
+
+def _members(result: Decoded | Peaks) -> dict[str, tuple[Shape, np.dtype[Any]]]:
+    """The shape, for one map, and the type of each member of a result of one batch axis."""
+    return {name: (member.shape[1:], member.dtype) for name, member in result._asdict().items() if member is not None}
+
+
+def _told(parts: _Parts) -> NDArray[np.bool_]:
+    """Which answers say something: of several, those that are peaks, or the first if there is none."""
+    if "count" not in parts:
+        return np.ones(parts["status"].shape, bool)
+    return np.arange(parts["status"].shape[1]) < np.maximum(parts["count"], 1)[:, None]
+
+
+# Outputs: contexts that give write(number of the first map, parts), called in order
+
+_Write = Callable[[int, _Parts], None]
 
 
 @contextlib.contextmanager
-def _npy(path: Path, batch: Shape, number: np.dtype[Any], covariance: bool) -> Iterator[_Write]:
-    """The points, (..., 2)."""
+def _npy(path: Path, batch: Shape, members: Mapping[str, tuple[Shape, np.dtype[Any]]]) -> Iterator[_Write]:
+    """The points, (..., 2), or (..., k, 2) where there can be several."""
+    shape, number = members["xy"]
     with open(path, "wb") as file:
-        header = {"descr": number.str, "fortran_order": False, "shape": (*batch, 2)}
+        header = {"descr": number.str, "fortran_order": False, "shape": (*batch, *shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        yield lambda first, decoded: _append(file, decoded.xy)
+        yield lambda first, parts: _append(file, parts["xy"])
 
 
 def _append(file: Any, array: NDArray[Any]) -> None:
@@ -232,42 +263,45 @@ def _append(file: Any, array: NDArray[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _npz(path: Path, batch: Shape, number: np.dtype[Any], covariance: bool) -> Iterator[_Write]:
+def _npz(path: Path, batch: Shape, members: Mapping[str, tuple[Shape, np.dtype[Any]]]) -> Iterator[_Write]:
     """All members, by name."""
-    shapes = {"xy": (2,), "score": (), "covariance": (2, 2), "status": ()}
-    if not covariance:
-        del shapes["covariance"]
-    members = {
-        name: np.empty((*batch, *shape), np.int32 if name == "status" else number) for name, shape in shapes.items()
-    }
+    arrays = {name: np.empty((math.prod(batch), *shape), dtype) for name, (shape, dtype) in members.items()}
 
-    def write(first: int, decoded: Decoded) -> None:
-        for name, array in members.items():
-            part = getattr(decoded, name)
-            array.reshape(-1, part.shape[1])[first : first + len(part)] = part
+    def write(first: int, parts: _Parts) -> None:
+        for name, array in arrays.items():
+            array[first : first + len(parts[name])] = parts[name]
 
     yield write
+    whole = {name: array.reshape((*batch, *array.shape[1:])) for name, array in arrays.items()}
     with open(path, "wb") as file:
-        np.savez(file, allow_pickle=False, **members)
+        np.savez(file, allow_pickle=False, **whole)
 
 
 @contextlib.contextmanager
-def _csv(path: Path, batch: Shape, number: np.dtype[Any], covariance: bool) -> Iterator[_Write]:
-    """A line for each map: its place in the batch, x, y, score, the covariance, the status."""
+def _csv(path: Path, batch: Shape, members: Mapping[str, tuple[Shape, np.dtype[Any]]]) -> Iterator[_Write]:
+    """A line for each map: its place in the batch, x, y, score, the covariance, the status.
+
+    Where there can be several peaks, a line for each, with its number; for a map with none one line, as for others.
+    """
     with open(path, "w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
-        spread = ["var_x", "cov_xy", "var_y"] if covariance else []
-        lines.writerow([*(f"index_{axis}" for axis in range(len(batch))), "x", "y", "score", *spread, "status"])
+        numbered = ["peak"] if "count" in members else []
+        spread = ["var_x", "cov_xy", "var_y"] if "covariance" in members else []
+        places_of = [f"index_{axis}" for axis in range(len(batch))]
+        lines.writerow([*places_of, *numbered, "x", "y", "score", *spread, "status"])
 
-        def write(first: int, decoded: Decoded) -> None:
-            numbers = [decoded.xy, decoded.score]
-            if covariance:
-                numbers.append(decoded.covariance[:, [0, 1, 3]])
+        def write(first: int, parts: _Parts) -> None:
+            told = _told(parts)
+            which = np.nonzero(told)  # of the maps, and of the peaks of each
+            numbers = [parts["xy"][told], parts["score"][told][:, None]]
+            if spread:
+                numbers.append(parts["covariance"].reshape(-1, 4)[:, [0, 1, 3]])
             words = np.concatenate(numbers, 1).astype("U32").tolist()  # the shortest that are read as the same numbers
-            names = {flags: Status(flags).name or "" for flags in np.unique(decoded.status).tolist()}
-            every = np.arange(first, first + len(words))
-            places = np.stack(np.unravel_index(every, batch), 1).tolist() if batch else [[]]
-            for place, line, flags in zip(places, words, decoded.status[:, 0].tolist(), strict=True):
+            status = parts["status"][told].tolist()
+            names = {flags: Status(flags).name or "" for flags in set(status)}
+            indices = [*(np.unravel_index(first + which[0], batch) if batch else ()), *which[1:]]
+            places = np.stack(indices, 1).tolist() if indices else [[]] * len(words)
+            for place, line, flags in zip(places, words, status, strict=True):
                 lines.writerow([*place, *line, names[flags]])
 
         yield write

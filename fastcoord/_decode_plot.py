@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
-from fastcoord.results import Decoded, Status
+from fastcoord.results import Decoded, Peaks, Status
 
 __all__ = ["draw"]
 
@@ -20,9 +20,9 @@ DEVIATIONS = 2  # half the axes of an ellipse, in standard deviations
 
 
 def draw(
-    path: Path, maps: NDArray[Any], method: Callable[..., Decoded], options: Mapping[str, Any], title: str
+    path: Path, maps: NDArray[Any], method: Callable[..., Decoded | Peaks], options: Mapping[str, Any], title: str
 ) -> None:
-    """Write a picture of some of the (..., H, W) `maps`, each with its point in pixels."""
+    """Write a picture of some of the (..., H, W) `maps`, each with its points in pixels."""
     batch, (height, width) = maps.shape[:-2], maps.shape[-2:]
     count = math.prod(batch)
     chosen = np.unique(np.linspace(0, count - 1, min(count, PANELS)).round().astype(int)) if count else np.empty(0, int)
@@ -40,24 +40,36 @@ def draw(
     figure.savefig(path)
 
 
-def _draw_map(panel: Any, image: NDArray[Any], decoded: Decoded, index: tuple[int, ...]) -> None:
+def _draw_map(panel: Any, image: NDArray[Any], decoded: Decoded | Peaks, index: tuple[int, ...]) -> None:
     shown = image.astype(np.float32)
     panel.imshow(np.where(np.isfinite(shown), shown, np.nan), cmap="gray", interpolation="nearest")
-    x, y = map(float, decoded.xy)
+    x, y = decoded.xy[..., 0], decoded.xy[..., 1]
     mark = {"linestyle": "none", "clip_on": False, "markersize": 11}
     panel.plot(x, y, "+", color="white", markeredgewidth=4, **mark)  # a rim, to be seen on any grey
     panel.plot(x, y, "+", color="C3", markeredgewidth=2, **mark)
-    if decoded.covariance is not None and np.isfinite(decoded.covariance).all():
-        panel.add_patch(_ellipse((x, y), decoded.covariance))
-    flags = Status(int(decoded.status)).name or ""
-    where = "nothing found" if math.isnan(x) else f"({x:.2f}, {y:.2f})"
+    if isinstance(decoded, Peaks):
+        said = _said_of_peaks(decoded)
+    else:
+        if decoded.covariance is not None and np.isfinite(decoded.covariance).all():
+            panel.add_patch(_ellipse((float(x), float(y)), decoded.covariance))
+        where = "nothing found" if math.isnan(x) else f"({x:.2f}, {y:.2f})"
+        said = f"{where}\nscore {float(decoded.score):.4g} {Status(int(decoded.status)).name or ''}"
     name = f"{', '.join(map(str, index))}: " if index else ""
-    panel.set_title(f"{name}{where}\nscore {float(decoded.score):.4g} {flags}".rstrip(), fontsize=9)
+    panel.set_title(f"{name}{said}".rstrip(), fontsize=9)
     height, width = image.shape
     panel.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     panel.tick_params(labelsize=7)
     if not 1 / LONGEST <= height / width <= LONGEST:
         panel.set_aspect("auto")
+
+
+def _said_of_peaks(found: Peaks) -> str:
+    count = int(found.count)
+    flags = Status(int(np.bitwise_or.reduce(found.status[: max(count, 1)]))).name or ""
+    if count == 0:
+        return f"nothing found\n{flags}"
+    scores = f"{float(found.score[0]):.4g}" + (f" to {float(found.score[count - 1]):.4g}" if count > 1 else "")
+    return f"{count} peak{'s' * (count != 1)}\nscore {scores} {flags}"
 
 
 def _ellipse(centre: tuple[float, float], covariance: NDArray[Any]) -> Ellipse:

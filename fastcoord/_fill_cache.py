@@ -39,6 +39,7 @@ def _of_floats(given: Arrays) -> dict[str, Any]:
 CALLS: dict[str, Callable[[Arrays], object]] = {
     "decode.onehot": lambda given: decode.onehot(given.maps),
     "decode.argmax": lambda given: decode.argmax(given.maps),
+    "decode.peaks": lambda given: decode.peaks(given.maps),
     "decode.soft_argmax": lambda given: decode.soft_argmax(given.maps),
     "decode.center_of_mass": lambda given: decode.center_of_mass(given.maps),
     "encode.onehot": lambda given: [

@@ -108,6 +108,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "sigma": {"type": float, "help": "the width of the peaks in pixels"},
     "blur": {"type": int, "help": "the size of a blur in pixels"},
     "compat": {"metavar": "LIBRARY", "help": "the conventions of that library"},
+    "k": {"type": int, "help": "how many peaks of a map at most"},
+    "radius": {"type": int, "help": "how far round a peak no pixel is greater"},
     "threshold": {"type": float, "help": "a maximum is found where it is greater"},
     "temperature": {"type": float, "help": "what logits are divided by"},
     "window": {"type": int, "help": "how far round the largest pixel others count"},
@@ -122,9 +124,9 @@ def _add_decode(commands: Any) -> None:
         "decode",
         help="the points of the maps in a .npy file, however large",
         description="Decode the maps (..., H, W) in a .npy file, which may be larger than the memory, to a file of "
-        "points: .csv with a line for each map (its place in the batch, x, y, score, status), .npy with x and y alone, "
-        ".npz with xy, score, status and the covariance, by these names. The options are those of the functions of "
-        "fastcoord.decode, whose documentation says more.",
+        "points: .csv with a line for each map or peak (its place in the batch, x, y, score, status), .npy with x and "
+        "y alone, .npz with xy, score, status, the covariance and the count of peaks, by these names. The options are "
+        "those of the functions of fastcoord.decode, whose documentation says more.",
     )
     parser.add_argument("maps", type=Path, metavar="MAPS.npy")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="POINTS", help=", ".join(OUTPUTS))

@@ -79,7 +79,7 @@ def test_arrays(maps, method, dtype):
     points, members = np.load("points.npy"), np.load("points.npz")
     assert points.dtype == wanted.xy.dtype
     np.testing.assert_array_equal(points, wanted.xy)
-    assert sorted(members) == ["score", "status", "xy"]
+    assert sorted(members) == sorted(name for name, member in wanted._asdict().items() if member is not None)
     for name in members:
         assert members[name].dtype == getattr(wanted, name).dtype
         np.testing.assert_array_equal(members[name], getattr(wanted, name))
@@ -110,6 +110,33 @@ def test_shapes_and_axes(maps, shape, options, order):
     np.testing.assert_array_equal(np.load("points.npy"), wanted.xy)
     np.testing.assert_array_equal(np.load("points.npz")["score"], wanted.score)
     assert len(read_csv("points.csv")) == wanted.score.size
+
+
+def test_peaks(maps, capsys):
+    command = ["decode", "maps.npy", "--method", "peaks", "--k", "3", "--threshold", "0.4", "--radius", "2", "-o"]
+    assert cli.main([*command, "peaks.csv", "--plot", "peaks.png"]) == cli.main([*command, "peaks.npz"]) == 0
+    wanted = fc.decode.peaks(maps, k=3, threshold=0.4, radius=2)
+    count = wanted.count.reshape(-1)
+    assert count.min() == 0 < count.max() == 3
+    assert f", {count.sum()} peaks, " in capsys.readouterr().out
+    members = np.load("peaks.npz")
+    for name, member in wanted._asdict().items():
+        np.testing.assert_array_equal(members[name], member)
+    lines = read_csv("peaks.csv")
+    assert list(lines[0]) == ["index_0", "index_1", "peak", "x", "y", "score", "status"]
+    assert len(lines) == np.maximum(count, 1).sum()
+    for line in lines:
+        at = int(line["index_0"]), int(line["index_1"]), int(line["peak"])
+        assert line["status"] == (fc.Status(int(wanted.status[at])).name or "")
+        point = np.array([line["x"], line["y"], line["score"]], np.float32)
+        np.testing.assert_array_equal(point, [*wanted.xy[at], wanted.score[at]])
+
+
+def test_wrong_options_are_refused_before_the_work(maps, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_decode_file, "_pieces", lambda array: pytest.fail("the maps were read"))
+    said = refused(capsys, "maps.npy", "-o", "points.npz", "--method", "peaks", "--k", "0")
+    assert "k: expected an integer from 1" in said
+    only(tmp_path, "maps.npy")
 
 
 def covariant(heatmaps, *, covariance=False, threshold=None, grid=None):

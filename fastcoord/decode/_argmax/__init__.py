@@ -7,17 +7,13 @@ import numpy as np
 
 from fastcoord._arrays import Maps, is_on_gpu
 from fastcoord._decode import decoded
-from fastcoord._refinement import COMPATIBLE, METHODS, window_of
+from fastcoord._decoder_options import number, refinement, skips_nan, window
+from fastcoord._refinement import COMPATIBLE
 from fastcoord.decode._argmax import cpu
 from fastcoord.grid import Grid
 from fastcoord.results import Decoded
 
 __all__ = ["argmax"]
-
-REFINEMENTS = (None, *METHODS)
-SIGMAS = (1e-3, 1e6)  # the least and the greatest
-LARGEST_BLUR = (1 << 16) - 1
-_NAN = {"propagate": False, "ignore": True}  # whether such pixels are skipped
 
 
 def argmax(
@@ -126,54 +122,29 @@ def argmax(
     >>> fc.decode.argmax(heatmap, refine="gaussian", sigma=1.5).xy.round(3)
     array([30.25, 20.5 ], dtype=float32)
     """
-    if not (refine is None or isinstance(refine, str)) or refine not in REFINEMENTS:
-        raise ValueError(f"refine: expected one of {REFINEMENTS}; got {refine!r}")
-    if not isinstance(nan, str) or nan not in _NAN:
-        raise ValueError(f'nan: expected "propagate" or "ignore"; got {nan!r}')
-    skips = _NAN[nan]
+    size, width = refinement(refine, sigma, blur)
+    skips = skips_nan(nan)
     if compat is not None:
         if not isinstance(compat, str) or compat not in COMPATIBLE:
             raise ValueError(f"compat: expected None or one of {tuple(COMPATIBLE)}; got {compat!r}")
         if refine not in COMPATIBLE[compat]:
             raise ValueError(f"refine: expected one of {COMPATIBLE[compat]} for compat={compat!r}; got {refine!r}")
-    width = _number("sigma", sigma)
-    if not SIGMAS[0] <= width <= SIGMAS[1]:
-        raise ValueError(f"sigma: expected a number from {SIGMAS[0]:g} to {SIGMAS[1]:g}; got {sigma!r}")
-    if not isinstance(blur, (int, np.integer)) or isinstance(blur, bool):
-        raise TypeError(f"blur: expected an odd integer; got {blur!r}")
-    if not 1 <= blur <= LARGEST_BLUR or blur % 2 == 0:
-        raise ValueError(f"blur: expected an odd integer from 1 to {LARGEST_BLUR}; got {blur!r}")
-    least = np.nan if threshold is None else _number("threshold", threshold)
+    least = np.nan if threshold is None else number("threshold", threshold)
     if compat is not None:
         least = max(0.0, least)  # 0 for NaN
     if is_on_gpu(heatmaps):
-        on_gpu: Decoded = _cuda().argmax(heatmaps, skips, least, axes, grid, out, refine, compat, int(blur), width)
+        on_gpu: Decoded = _cuda().argmax(heatmaps, skips, least, axes, grid, out, refine, compat, size, width)
         return on_gpu
 
     def decode(maps: Maps, numbers: Any, xy: Any, score: Any, covariance: Any, status: Any) -> None:
         given: Any = ()
         if refine is not None or compat is not None:
-            given = _window(refine, int(blur), width, compat, maps.height, maps.width)
+            given = window(refine, size, width, compat, maps.height, maps.width)
         with np.errstate(over="ignore"):  # beyond the type it is infinite
             limit = score.dtype.type(least)
         cpu.argmax(maps, skips, limit, numbers, xy, score, status, refine, compat, given)
 
     return decoded("heatmaps", heatmaps, axes, grid, out, decode)
-
-
-@functools.lru_cache(maxsize=64)  # taps take longer to make than a map to decode
-def _window(*options: Any) -> tuple[Any, ...]:
-    return tuple(window_of(*options))
-
-
-def _number(name: str, value: Any) -> float:
-    """`value`, a number that is not NaN."""
-    if not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number or None; got {value!r}")
-    number = float(value)
-    if number != number:
-        raise ValueError(f"{name}: expected a number that is not NaN; got {value!r}")
-    return number
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastcoord._arrays import Maps, flat, is_on_gpu, maps, pixel_array, result, write_back
 from fastcoord._decode import decoded
+from fastcoord._decoder_options import skips_nan
 from fastcoord._libraries import in_library, library_of
 from fastcoord._numbers import gradient_of
 from fastcoord.decode._center_of_mass import cpu, gradient
@@ -16,7 +17,6 @@ from fastcoord.results import Decoded
 
 __all__ = ["center_of_mass", "center_of_mass_vjp"]
 
-_NAN = {"propagate": False, "ignore": True}  # whether such pixels are skipped
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _NONE = np.empty(0)
 _FARTHEST = 1 << 30  # farther than a window reaches
@@ -226,9 +226,7 @@ def center_of_mass_vjp(
 
 def _checked(window: Any, clip_negative: Any, nan: Any) -> tuple[tuple[int, int] | None, bool, bool]:
     """The options of which pixels count: the window's reach, whether negative ones are 0, whether NaN is skipped."""
-    if not isinstance(nan, str) or nan not in _NAN:
-        raise ValueError(f'nan: expected "propagate" or "ignore"; got {nan!r}')
-    return _reach(window), bool(clip_negative), _NAN[nan]
+    return _reach(window), bool(clip_negative), skips_nan(nan)
 
 
 def _reach(window: Any) -> tuple[int, int] | None:

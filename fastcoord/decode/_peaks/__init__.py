@@ -1,15 +1,14 @@
 """`decode.peaks`: the strongest local maxima."""
 
 import functools
-import operator
 from typing import Any
 
 import numpy as np
 
 from fastcoord._arrays import flat, is_on_gpu, maps, peak_members, pixel_array, require_apart, result, write_back
+from fastcoord._decoder_options import number, positive_integer, refinement, skips_nan, window
 from fastcoord._halves import loaded_type
 from fastcoord._libraries import in_library, library_of
-from fastcoord._refinement import METHODS, window_of
 from fastcoord.decode._peaks import cpu
 from fastcoord.decode._peaks.formula import limit_of
 from fastcoord.grid import Grid, numbers_for, require_grid
@@ -17,12 +16,8 @@ from fastcoord.results import Peaks
 
 __all__ = ["peaks"]
 
-REFINEMENTS = (None, *METHODS)
-SIGMAS = (1e-3, 1e6)  # the least and the greatest
-LARGEST_BLUR = (1 << 16) - 1
 LARGEST_RADIUS = (1 << 16) - 1
 MOST = (1 << 31) - 2  # peaks: `count` is int32
-_NAN = {"propagate": False, "ignore": True}  # whether such pixels are skipped
 _SINGLE, _DOUBLE, _FLAGS = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int32)
 
 
@@ -129,24 +124,16 @@ def peaks(
     >>> int(found.count), [fc.Status(flags).name for flags in found.status.tolist()]
     (2, ['PLATEAU', None, 'EMPTY'])
     """
-    if not (refine is None or isinstance(refine, str)) or refine not in REFINEMENTS:
-        raise ValueError(f"refine: expected one of {REFINEMENTS}; got {refine!r}")
-    if not isinstance(nan, str) or nan not in _NAN:
-        raise ValueError(f'nan: expected "propagate" or "ignore"; got {nan!r}')
+    size, width = refinement(refine, sigma, blur)
+    skips = skips_nan(nan)
     if compat is not None and not (isinstance(compat, str) and compat == "sleap"):
         raise ValueError(f'compat: expected None or "sleap"; got {compat!r}')
-    most = _integer("k", k, MOST)
-    reach = _integer("radius", radius, LARGEST_RADIUS)
+    most = positive_integer("k", k, MOST)
+    reach = positive_integer("radius", radius, LARGEST_RADIUS)
     if compat is not None and (reach != 1 or refine is not None):
         raise ValueError(f"compat: expected radius=1 and refine=None for {compat!r}; got {radius!r} and {refine!r}")
-    width = _number("sigma", sigma)
-    if not SIGMAS[0] <= width <= SIGMAS[1]:
-        raise ValueError(f"sigma: expected a number from {SIGMAS[0]:g} to {SIGMAS[1]:g}; got {sigma!r}")
-    size = _integer("blur", blur, LARGEST_BLUR)
-    if size % 2 == 0:
-        raise ValueError(f"blur: expected an odd integer from 1 to {LARGEST_BLUR}; got {blur!r}")
-    least = -np.inf if threshold is None else _number("threshold", threshold)
-    search = cpu.Search(most, reach, _NAN[nan], compat is not None)
+    least = -np.inf if threshold is None else number("threshold", threshold)
+    search = cpu.Search(most, reach, skips, compat is not None)
     if is_on_gpu(heatmaps):
         on_gpu: Peaks = _cuda().peaks(heatmaps, search, least, axes, grid, out, refine, size, width)
         return on_gpu
@@ -170,8 +157,8 @@ def peaks(
     flat_written = [flat(member) for member in written]
     if read.count and read.starts:
         limit = _limit(least, loaded_type(read.memory.dtype), dtype)
-        window: Any = () if refine is None else _window(refine, size, width, None, read.height, read.width)
-        cpu.peaks(read, search, limit, numbers, refine, window, *flat_written)
+        near: Any = () if refine is None else window(refine, size, width, None, read.height, read.width)
+        cpu.peaks(read, search, limit, numbers, refine, near, *flat_written)
     if out is None:
         made = Peaks(*written)
         return made if library is None else in_library(library, made)
@@ -183,35 +170,7 @@ def peaks(
     return out
 
 
-@functools.lru_cache(maxsize=64)  # taps take longer to make than a map to decode
-def _window(*options: Any) -> tuple[Any, ...]:
-    return tuple(window_of(*options))
-
-
 _limit = functools.lru_cache(maxsize=256)(limit_of)
-
-
-def _integer(name: str, value: Any, most: int) -> int:
-    """`value`, an integer from 1 to `most`."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name}: expected an integer; got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer; got {value!r}") from None
-    if not 1 <= number <= most:
-        raise ValueError(f"{name}: expected an integer from 1 to {most}; got {value!r}")
-    return number
-
-
-def _number(name: str, value: Any) -> float:
-    """`value`, a number that is not NaN."""
-    if not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number or None; got {value!r}")
-    number = float(value)
-    if number != number:
-        raise ValueError(f"{name}: expected a number that is not NaN; got {value!r}")
-    return number
 
 
 @functools.cache

@@ -56,7 +56,7 @@ def every_peak(heatmap, is_hot, radius, is_strict):
         if is_peak:
             maxima.append((value, pixels))
     maxima.sort(key=lambda peak: peak[0], reverse=True)  # stable, of equal ones the first stays first
-    kept = []
+    kept: list[tuple[object, object]] = []
     for value, pixels in maxima:
         here = np.array(pixels)
         if all(abs(here[:, None] - np.array(others)).max(-1).min() > radius for _value, others in kept):

@@ -229,7 +229,7 @@ def flood(
                 start, end = max(left - 1, 0), min(right + 1, layout.columns - 1)
                 column = np.int32(start if turn == 0 else end)
                 step = 1 if turn == 0 else -1
-                is_inside = True
+                is_inside: Any = True
                 while is_inside:
                     takes = row == y and column == x if is_seed else False
                     if not is_seed or row != y or column != x:
