@@ -22,8 +22,7 @@ from fastcoord.decode._peaks.candidate import PEAK, WRITTEN, flood
 from fastcoord.decode._peaks.formula import EMPTY, NAN, NO_NUMBER, PLATEAU, TRUNCATED, centroid
 from fastcoord.decode._peaks.search import LIST, finder, list_size
 
-GROUP = 32  # maps that one call decodes, at most
-TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many maps
+TASKS = 16 * config.NUMBA_NUM_THREADS  # calls that there are at most: each has marks of its own
 GATHERED = 16  # lanes of a vector whose pixels stand apart
 
 
@@ -282,7 +281,7 @@ def peaks(
     is_adjacent, is_half = maps.column_stride == 1, format_of(pixels.dtype) is not None
     lanes = CACHE_LINE // pixels.dtype.itemsize if is_adjacent else GATHERED
     follows = is_adjacent and maps.row_stride == width
-    group = min(max(number // TASKS, 1), GROUP)
+    group = -(-number // TASKS)
     tasks = -(-number // group)
     size = list_size(search.k + 1)
     loaded = loaded_type(pixels.dtype)
