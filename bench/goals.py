@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import startup
 from bench.throughput import OUT, TENSOR
-from bench.workloads import ONE_HOT, PEAKS, RANDOM
+from bench.workloads import ONE, ONE_HOT, PEAKS, RANDOM, TEN
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ FRACTIONS = (
             ("dark", 0.9, 0.65),
             ("gaussian", 0.9, 0.65),
         )
+        for labels, fraction in ((("D2", "D4"), in_memory), (("D1",), in_cache))
+    ),
+    *(
+        Fraction(fraction, "decode.peaks", labels, ("float32",), content)
+        for content, in_memory, in_cache in ((ONE, 0.9, 0.6), (TEN, 0.55, 0.3), (RANDOM, 0.3, 0.2))
         for labels, fraction in ((("D2", "D4"), in_memory), (("D1",), in_cache))
     ),
     Fraction(0.9, "encode.onehot", _BATCHES, ("float32", "uint8", "bool")),

@@ -22,10 +22,13 @@ SHAPES = {
     "D4": (64, 98, 64, 64),
     "post": (7000, 70, 100),
     "D6": (1, 4096, 4096),
+    "D7": (1, 2048, 2048),
 }
 ONE_HOT, RANDOM, NEGATIVE, CROP, NHWC = "one-hot", "random", "negative background", "strided crop", "NHWC"
 PEAKS = "Gaussians"  # one of width 2 in each map, anywhere, and noise
 PEAK_WIDTH, PEAK_NOISE = 2.0, 0.02
+ONE, TEN, FIELD = "one Gaussian", "ten Gaussians", "5,000 Gaussians"  # of width 2 in each map, anywhere; no noise
+_SPOTS = {ONE: 1, TEN: 10, FIELD: 5000}
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Workload:
         """The maps to decode."""
         if self.content == PEAKS:
             return self._peaks()
+        if self.content in _SPOTS:
+            return self._spots(_SPOTS[self.content])
         if self.content == RANDOM:
             random = self._random()
             if self.dtype == "float16":
@@ -109,6 +114,21 @@ class Workload:
         for i in range(self.maps):
             noise = random.standard_normal((height, width), np.float32)
             flat[i] = np.outer(down[i], across[i]) + np.float32(PEAK_NOISE) * noise
+        return images
+
+    def _spots(self, count: int) -> NDArray[Any]:
+        """The greatest of so many Gaussians, each as far as it is above 2⁻³⁰ of its peak."""
+        random, (height, width) = self._random(), self.canvas
+        images = resident(self.shape, self.dtype)
+        reach = int(np.ceil(PEAK_WIDTH * np.sqrt(60 * np.log(2))))
+        for image in images.reshape(self.maps, height, width):
+            for x, y in random.uniform(0, (width - 1, height - 1), (count, 2)):
+                left, top = max(int(x) - reach, 0), max(int(y) - reach, 0)
+                part = image[top : int(y) + reach + 2, left : int(x) + reach + 2]
+                rows, columns = np.arange(top, top + part.shape[0]), np.arange(left, left + part.shape[1])
+                down = np.exp(-((rows - y) ** 2) / (2 * PEAK_WIDTH**2)).astype(self.dtype)
+                across = np.exp(-((columns - x) ** 2) / (2 * PEAK_WIDTH**2)).astype(self.dtype)
+                np.maximum(part, np.outer(down, across), out=part)
         return images
 
     def maps_last(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -162,6 +182,11 @@ SOFT_ARGMAX = (
 )
 QUICK_SOFT_ARGMAX = SOFT_ARGMAX[:3]
 REFINE = tuple(Workload(label, content=PEAKS) for label in _ARGMAX)
+SPOTS = (
+    *(Workload(label, content=content) for content in (ONE, TEN, RANDOM) for label in _ARGMAX),
+    Workload("D7", content=FIELD),
+)
+QUICK_SPOTS = tuple(workload for workload in SPOTS if workload.label == "D1")
 ENCODE = (
     *(Workload(label, dtype) for dtype in ("float32", "uint8", "bool") for label in ("N5", "N1")),
     Workload("N1", content=CROP),
