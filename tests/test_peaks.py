@@ -200,6 +200,30 @@ def test_memory_does_not_depend_on_the_number_of_maps_or_maxima(count):
     assert most < (cpu.TASKS + 1) * (64 * 48 + 1000)
 
 
+@small
+@pytest.mark.parametrize("rows", [1, 3, 100])
+@pytest.mark.parametrize("k", [1, 5, 30, 64, 200])
+@pytest.mark.parametrize("name", ["noise", "ties", "NaN", "plateau"])
+def test_one_map_on_all_threads(monkeypatch, rows, k, name):
+    """Each looks at some rows; where pixels are equal the map is looked at as a whole."""
+    monkeypatch.setattr(cpu, "SERIAL_LIMIT", 0)
+    monkeypatch.setattr(cpu, "ROWS", rows)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
+    heatmaps = dense((2, 41, 37))
+    if name == "ties":
+        heatmaps = levels((2, 41, 37), "float32", 30)
+    elif name == "NaN":
+        heatmaps[1, 33, 5] = np.nan
+    elif name == "plateau":
+        heatmaps[0, 10:30, 4] = 9
+    for radius in (1, 2):
+        options = {"k": k, "radius": radius, "threshold": 0.1}
+        found = fc.decode.peaks(heatmaps, **options)
+        assert_agrees(PEAKS, found, (heatmaps,), options)
+    assert found.count.max() > min(k - 1, 30)
+    assert (found.count[1] == 0) == (name == "NaN")
+
+
 @compiled_only
 def test_any_number_of_threads():
     heatmaps = levels((300, 48, 64), "uint8", 40)

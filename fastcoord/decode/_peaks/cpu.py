@@ -3,6 +3,9 @@
 Some rows at a time are read, and left at once where no pixel is above the limit; else their vectors are compared with
 the eight round them, and what is left are candidates. The limit is the threshold, and once the list is full the weakest
 peak in it: so there are few. The list has a place more than is asked for, which tells whether there were more.
+
+Where there are fewer maps than threads each thread looks at some rows of one. It cannot tell what is in others'
+plateaus: if it sees a pixel of one, the map is looked at again, as a whole.
 """
 
 import functools
@@ -12,7 +15,7 @@ import numpy as np
 from numba import config, prange
 
 from fastcoord._arrays import Maps
-from fastcoord._compile import Kernel, kernel, outlined
+from fastcoord._compile import SERIAL_LIMIT, Kernel, kernel, outlined
 from fastcoord._halves import format_of, loaded_type
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
@@ -20,9 +23,11 @@ from fastcoord._vector import CACHE_LINE, convert, like, out_of_line
 from fastcoord._window import named, opener, refiner
 from fastcoord.decode._peaks.candidate import PEAK, WRITTEN, flood
 from fastcoord.decode._peaks.formula import EMPTY, NAN, NO_NUMBER, PLATEAU, TRUNCATED, centroid
-from fastcoord.decode._peaks.search import LIST, finder, list_size
+from fastcoord.decode._peaks.ranking import LIST, push, ranked, ranking_size, weakest
+from fastcoord.decode._peaks.search import SPOILT, UNDECIDED, finder
 
 TASKS = 16 * config.NUMBA_NUM_THREADS  # calls that there are at most: each has marks of its own
+ROWS = 32  # of a map that one call looks at, at least, where there are fewer maps than threads
 GATHERED = 16  # lanes of a vector whose pixels stand apart
 
 
@@ -49,7 +54,6 @@ def _writer(refine: str | None, is_adjacent: bool, is_half: bool) -> Any:
         width: int,
         k: int,
         found: int,
-        is_spoilt: bool,
         kept: Any,
         positions: Any,
         base: int,
@@ -64,7 +68,7 @@ def _writer(refine: str | None, is_adjacent: bool, is_half: bool) -> Any:
     ) -> None:
         """The answer for map number `at`: the list's peaks."""
         out_of_line()
-        peaks = 0 if is_spoilt else min(found, k)
+        peaks = max(min(found, k), 0)
         count[at] = peaks
         nothing = like(score[at * k], NO_NUMBER)
         for slot in range(peaks):
@@ -99,7 +103,7 @@ def _writer(refine: str | None, is_adjacent: bool, is_half: bool) -> Any:
             to = at * k + slot
             xy[2 * to], xy[2 * to + 1], score[to], status[to] = x, y, strength, bits
         # loops without a branch, of which the compiler makes vectors
-        behind, end, flags = at * k + peaks, (at + 1) * k, NAN if is_spoilt else EMPTY
+        behind, end, flags = at * k + peaks, (at + 1) * k, NAN if found == SPOILT else EMPTY
         for to in range(2 * behind, 2 * end):
             xy[to] = nothing
         for to in range(behind, end):
@@ -129,6 +133,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
         follows: bool,
         limit: Any,
         k: int,
+        slots: int,
         radius: int,
         skips: bool,
         is_strict: bool,
@@ -148,16 +153,18 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
         out_of_line()  # compiled once for the serial and the parallel kernel
         for i in range(first_map, last_map):
             first = first_element(i, start, outer_stride, inner_count, inner_stride)
-            found, is_spoilt = find(
+            found = find(
                 place,
                 first,
                 row_stride,
                 column_stride,
                 height,
                 width,
+                0,
+                height,
                 follows,
                 limit,
-                k + 1,
+                slots,
                 radius,
                 skips,
                 is_strict,
@@ -166,6 +173,7 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
                 positions,
                 marks,
             )
+            ranked(kept, positions, base, found, slots)
             write(
                 place,
                 first,
@@ -175,7 +183,6 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
                 width,
                 k,
                 found,
-                is_spoilt,
                 kept,
                 positions,
                 base,
@@ -183,6 +190,65 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
                 window,
                 numbers_at(grid, (number + i) * grid_step),
                 number + i,
+                xy,
+                score,
+                status,
+                count,
+            )
+
+    @outlined
+    def join_parts(
+        place: Any,
+        first: int,
+        row_stride: int,
+        column_stride: int,
+        height: int,
+        width: int,
+        k: int,
+        slots: int,
+        parts: int,
+        base: int,
+        kept: Any,
+        positions: Any,
+        marks: Any,
+        told: Any,
+        part: int,
+        window: Any,
+        numbers: Any,
+        at: int,
+        xy: Any,
+        score: Any,
+        status: Any,
+        count: Any,
+    ) -> None:
+        """Write the answer for map number `at`, whose rows were looked at in `parts`, unless something is undecided."""
+        out_of_line()
+        found, other = told[part], base
+        for i in range(1, parts):
+            other += ranking_size(slots)
+            more = told[part + i]
+            found = min(found, more) if found < 0 or more < 0 else found
+            for slot in range(other, other + more if found >= 0 else other):
+                if found < slots or kept[slot] > weakest(kept, base, slots):
+                    found = push(kept, positions, base, found, slots, kept[slot], positions[slot])
+        if found != UNDECIDED:
+            ranked(kept, positions, base, found, slots)
+            write(
+                place,
+                first,
+                row_stride,
+                column_stride,
+                height,
+                width,
+                k,
+                found,
+                kept,
+                positions,
+                base,
+                marks,
+                window,
+                numbers,
+                at,
                 xy,
                 score,
                 status,
@@ -201,17 +267,20 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
         number: int,
         maps: int,
         group: int,
+        parts: int,
         height: int,
         width: int,
         follows: bool,
         limit: Any,
         k: int,
+        slots: int,
         radius: int,
         skips: bool,
         is_strict: bool,
         kept: Any,
         positions: Any,
         marks: Any,
+        told: Any,
         window: Any,
         grid: Any,
         xy: Any,
@@ -220,38 +289,93 @@ def _decoder(is_adjacent: bool, lanes: int, is_half: bool, refine: str | None) -
         count: Any,
     ) -> None:
         place, near = memory(images), opened(window)
-        kept_place, position_place, mark_place = memory(kept), memory(positions), memory(marks)
+        kept_place, position_place, mark_place, told_place = (
+            memory(kept),
+            memory(positions),
+            memory(marks),
+            memory(told),
+        )
         grid_place, grid_step = memory(grid), numbers_step(grid)
         xy_place, score_place, status_place, count_place = memory(xy), memory(score), memory(status), memory(count)
-        for index in prange((maps + group - 1) // group):
+        for index in prange((maps + group - 1) // group * parts):
             task: Any = np.int64(index)  # an unsigned index would make floats of differences
-            first_map = task * group
-            decode_maps(
+            base = LIST + task * ranking_size(slots)
+            if parts > 1:
+                part = task % parts
+                told_place[task] = find(
+                    place,
+                    first_element(task // parts, start, outer_stride, inner_count, inner_stride),
+                    row_stride,
+                    column_stride,
+                    height,
+                    width,
+                    height * part // parts,
+                    height * (part + 1) // parts,
+                    follows,
+                    limit,
+                    slots,
+                    radius,
+                    skips,
+                    is_strict,
+                    base,
+                    kept_place,
+                    position_place,
+                    (mark_place, 0),
+                )
+            else:
+                first_map = task * group
+                decode_maps(
+                    place,
+                    start,
+                    outer_stride,
+                    inner_count,
+                    inner_stride,
+                    row_stride,
+                    column_stride,
+                    first_map,
+                    first_map + group if maps - first_map > group else maps,
+                    height,
+                    width,
+                    follows,
+                    limit,
+                    k,
+                    slots,
+                    radius,
+                    skips,
+                    is_strict,
+                    base,
+                    kept_place,
+                    position_place,
+                    (mark_place, task * (height * width)),
+                    near,
+                    grid_place,
+                    grid_step,
+                    number,
+                    xy_place,
+                    score_place,
+                    status_place,
+                    count_place,
+                )
+        for i in range(maps if parts > 1 else 0):
+            join_parts(
                 place,
-                start,
-                outer_stride,
-                inner_count,
-                inner_stride,
+                first_element(i, start, outer_stride, inner_count, inner_stride),
                 row_stride,
                 column_stride,
-                first_map,
-                first_map + group if maps - first_map > group else maps,
                 height,
                 width,
-                follows,
-                limit,
                 k,
-                radius,
-                skips,
-                is_strict,
-                LIST + task * list_size(k + 1),
+                slots,
+                parts,
+                LIST + i * parts * ranking_size(slots),
                 kept_place,
                 position_place,
-                (mark_place, task * (height * width)),
+                (mark_place, 0),
+                told_place,
+                i * parts,
                 near,
-                grid_place,
-                grid_step,
-                number,
+                numbers_at(grid_place, (number + i) * grid_step),
+                number + i,
                 xy_place,
                 score_place,
                 status_place,
@@ -281,15 +405,22 @@ def peaks(
     is_adjacent, is_half = maps.column_stride == 1, format_of(pixels.dtype) is not None
     lanes = CACHE_LINE // pixels.dtype.itemsize if is_adjacent else GATHERED
     follows = is_adjacent and maps.row_stride == width
-    group = -(-number // TASKS)
-    tasks = -(-number // group)
-    size = list_size(search.k + 1)
     loaded = loaded_type(pixels.dtype)
-    kept = np.full(tasks * size, np.nan if loaded.kind == "f" else np.iinfo(loaded).max, loaded)
-    positions = np.empty(tasks * size, np.int64)
-    marks = np.empty(tasks * height * width, np.uint8)  # whose pages nobody sees where there is no plateau
+    group, parts = -(-number // TASKS), 1
+    # of integers many are equal
+    if loaded.kind == "f" and number < config.NUMBA_NUM_THREADS and height * width >= SERIAL_LIMIT:
+        parts = max(min(TASKS // number, height // ROWS), 1)
+    tasks = -(-number // group) * parts
+    # no more peaks have room beside each other
+    slots = min(search.k, (height + 1) // 2 * ((width + 1) // 2)) + 1
+    size = tasks * ranking_size(slots)
+    kept = np.full(size, np.nan if loaded.kind == "f" else np.iinfo(loaded).max, loaded)
+    positions, told = np.empty(size, np.int64), np.zeros(tasks, np.int64)
+    # pages that nobody sees where there is no plateau
+    marks = np.empty((tasks if parts == 1 else number) * height * width, np.uint8)
     decode = _decoder(is_adjacent, lanes, is_half, refine)
-    for i, start in enumerate(maps.starts):
+
+    def run(i: int, start: int, group: int, parts: int) -> None:
         decode(
             number * width * height,
             pixels,
@@ -302,17 +433,20 @@ def peaks(
             i * number,
             number,
             group,
+            parts,
             height,
             width,
             follows,
             limit,
             search.k,
+            slots,
             search.radius,
             search.skips,
             search.is_strict,
             kept,
             positions,
             marks,
+            told,
             window,
             grid,
             xy,
@@ -320,3 +454,8 @@ def peaks(
             status,
             count,
         )
+
+    for i, start in enumerate(maps.starts):
+        run(i, start, group, parts)
+        if parts > 1 and (told == UNDECIDED).any():
+            run(i, start, 1, 1)

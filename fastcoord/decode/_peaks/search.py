@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._memory import gather, item_bytes, load, load_first, octets, prefetch, store
+from fastcoord._memory import gather, item_bytes, load, load_first, octets, prefetch
 from fastcoord._vector import (
     any_lane,
     convert,
@@ -19,42 +19,11 @@ from fastcoord._vector import (
 )
 from fastcoord.decode._peaks.candidate import ALONE, FRESH, PEAK, SEEN, TIED, flood, look
 from fastcoord.decode._peaks.formula import higher, is_peak
+from fastcoord.decode._peaks.ranking import emptied, push, weakest
 
+SPOILT, UNDECIDED = -1, -2  # in place of a number of peaks
 AHEAD = 8192  # bytes between a vector that is read and what is prefetched
-LIST = 16  # places of the list that a vector holds; so many are before it
 BLOCK = 8  # vectors that are read before one looks whether a pixel of theirs is above the limit
-
-
-@inlined
-def list_size(slots: int) -> int:
-    """How many elements a list of `slots` places takes, with LIST before it."""
-    return LIST + (slots + LIST - 1) // LIST * LIST
-
-
-@inlined
-def emptied(kept: Any, base: int, slots: int, lowest: Any) -> None:
-    """Make the list one of no peaks: all in it is as low as no peak is."""
-    for slot in range(0, slots, LIST):
-        store(kept, base + slot, splat(lowest, LIST))
-
-
-@inlined
-def push(kept: Any, positions: Any, base: int, found: int, slots: int, value: Any, position: int) -> int:
-    """Put a peak into the list, behind those that are as strong; how many there are then, at most `slots`.
-
-    Before the list stands a value that nothing exceeds. No branch depends on where the peak comes: to look for its
-    place one by one took 1.4 times as long for a map of noise.
-    """
-    values, places = splat(value, LIST), splat(convert(position, positions[base]), LIST)
-    at = base + min(found, slots - 1) // LIST * LIST
-    while at >= base:
-        here, previous = load(kept, at, LIST), load(kept, at - 1, LIST)
-        moves, comes = here < values, previous < values
-        place_here, place_before = load(positions, at, LIST), load(positions, at - 1, LIST)
-        store(kept, at, select(moves, select(comes, previous, values), here))
-        store(positions, at, select(moves, select(comes, place_before, places), place_here))
-        at -= LIST
-    return found + 1 if found < slots else slots
 
 
 def finder(is_adjacent: bool, lanes: int) -> Any:
@@ -80,7 +49,7 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         return not any_lane(cool ^ always)
 
     @inlined
-    def warm_rows(place: Any, first: int, y: int, height: int, width: int, limit: Any) -> Any:
+    def warm_rows(place: Any, first: int, y: int, bottom: int, width: int, limit: Any) -> Any:
         """The next rows, from row `y` on, where a pixel may be above the limit or NaN: the first and the end.
 
         Of a map whose rows follow each other. Eight vectors are read before one looks: one branch for 512 bytes.
@@ -88,7 +57,7 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         limits = splat(limit, lanes)
         always = limits == limits
         octets_, size = octets(place), item_bytes(place)
-        at, end = y * width, height * width
+        at, end = y * width, bottom * width
         while at + BLOCK * lanes <= end:
             cool = always
             for k in range(0, BLOCK * lanes, lanes):
@@ -99,9 +68,9 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
             at += BLOCK * lanes
         while at < end:
             if any_lane((load_first(place, first + at, end - at, lanes) <= limits) ^ always):
-                return at // width, min((at + lanes - 1) // width + 1, height)
+                return at // width, min((at + lanes - 1) // width + 1, bottom)
             at += lanes
-        return height, height
+        return bottom, bottom
 
     @inlined
     def column(above: Any, here: Any, below: Any, lowest: Any) -> Any:
@@ -131,17 +100,20 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         radius: int,
         is_strict: bool,
         unit: Any,
+        is_whole: bool,
         marks: Any,
         is_marked: bool,
     ) -> Any:
         """Whether a pixel that no other beside it exceeds is a peak: 0 if not, 1 if it is, 2 if its plateau is.
 
-        And whether there are marks now.
+        And whether there are marks now. UNDECIDED, where others look at other rows (`is_whole`: not): who marks?
         """
         out_of_line()
         seen, kind = look(place, first, row_stride, column_stride, height, width, x, y, radius, unit)
         if kind & TIED == 0 or is_strict:
             return 1 if is_peak(seen, kind & ALONE != 0, is_strict) else 0, is_marked
+        if not is_whole:
+            return UNDECIDED, is_marked
         mark, zero = marks
         if not is_marked:
             for i in range(height * width):
@@ -165,6 +137,8 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         column_stride: int,
         height: int,
         width: int,
+        top: int,
+        bottom: int,
         follows: bool,
         limit: Any,
         slots: int,
@@ -176,21 +150,25 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
         positions: Any,
         marks: Any,
     ) -> Any:
-        """How many peaks there are in the list, at most `slots`, and whether NaN spoils the map."""
+        """How many peaks of some of the rows there are, at most `slots`; or what is told instead.
+
+        SPOILT by NaN, or UNDECIDED: these are not all rows, and a pixel that may be a peak has an equal near it.
+        """
         out_of_line()
         stride = 1 if is_adjacent else column_stride
         lowest = some(place, first, stride, 0)
         emptied(kept, base, slots, first_lane((lowest,))[0])
-        found, is_marked, y, end = 0, False, 0, 0
+        found, is_marked, y, end = 0, False, top, top
+        is_whole = bottom - top == height
         while True:
             if y == end:
                 if follows:
-                    y, end = warm_rows(place, first, y, height, width, limit)
+                    y, end = warm_rows(place, first, y, bottom, width, limit)
                 else:
-                    while y < height and is_cool(place, first + y * row_stride, stride, width, limit):
+                    while y < bottom and is_cool(place, first + y * row_stride, stride, width, limit):
                         y += 1
                     end = y + 1
-                if y == height:
+                if y == bottom:
                     break
             row, y = y, y + 1
             at = first + row * row_stride
@@ -216,7 +194,7 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
                 before = middle
                 limits = splat(limit, lanes)
                 if not skips and any_lane(here != here):
-                    return 0, True
+                    return SPOILT
                 candidates = lane_bits((here > limits) & (here >= around))
                 if candidates == 0:
                     continue
@@ -241,15 +219,18 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
                             radius,
                             is_strict,
                             limit,
+                            is_whole,
                             marks,
                             is_marked,
                         )
+                        if verdict == UNDECIDED:
+                            return UNDECIDED
                     if verdict != 0:
                         position = row * width + x + lane
                         position = position if verdict == 1 else -1 - position
                         found = push(kept, positions, base, found, slots, value, position)
                         if found == slots:
-                            limit = kept[base + slots - 1]
-        return found, False
+                            limit = weakest(kept, base, slots)
+        return found
 
     return find
