@@ -12,7 +12,7 @@ from bench import ceiling, goals, machine, measure, peak, report, results, start
 from bench.bench_refine import METHODS
 from bench.peers import Peer
 from bench.settings import QUICK
-from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, MASSES, NHWC, REFINE, SHAPES, SOFT_ARGMAX, Workload
+from bench.workloads import ARGMAX, CROP, DECODE, ENCODE, MASSES, NHWC, REFINE, SHAPES, SOFT_ARGMAX, SPOTS, Workload
 from fastcoord import _ceiling
 
 
@@ -309,6 +309,7 @@ def test_each_goal_has_a_benchmark():
         "decode.argmax": ARGMAX,
         "decode.center_of_mass": MASSES,
         "decode.soft_argmax": SOFT_ARGMAX,
+        "decode.peaks": SPOTS,
     }
     of |= {f"decode.argmax {refine}": REFINE for refine in METHODS}
     for goal in goals.FRACTIONS:
