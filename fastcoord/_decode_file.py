@@ -118,9 +118,9 @@ def run(job: Job, advanced: Callable[[int, int], None]) -> Report:
     moved = np.moveaxis(array, job.axes, (-2, -1))
     options = {**job.options, "grid": job.grid}
     flags: dict[int, int] = {}
-    peaks = 0 if job.method == "peaks" else None
     # of no maps: tells what there will be to write, and refuses wrong options at once
     nothing = METHODS[job.method](np.empty((0, seen.height, seen.width), array.dtype), **options)
+    peaks = 0 if isinstance(nothing, Peaks) else None
     with replaced(job.output) as unfinished:
         output = OUTPUTS[job.output.suffix.lower()]
         with output(unfinished, batch, _members(nothing)) as write:

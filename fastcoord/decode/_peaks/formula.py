@@ -44,6 +44,18 @@ def higher(around: Any, value: Any) -> Any:
 
 
 @inlined
+def may_be_peak(value: Any, around: Any, limit: Any) -> Any:
+    """Where pixels may be peaks, or of a plateau that is, by the greatest of those beside each."""
+    return (value > limit) & (value >= around)
+
+
+@inlined
+def stands_out(value: Any, around: Any, lowest: Any) -> Any:
+    """Where pixels are peaks by themselves if the radius is 1; nothing is seen round one where that is `lowest`."""
+    return (value > around) & (around > lowest)
+
+
+@inlined
 def beside(value: Any, other: Any) -> Any:
     """What another pixel within the radius tells of this one, as bits."""
     return HIGHER if other > value else (LOWER if other < value else 0)

@@ -18,7 +18,7 @@ from fastcoord._vector import (
     trailing_zeros,
 )
 from fastcoord.decode._peaks.candidate import ALONE, FRESH, PEAK, SEEN, TIED, flood, look
-from fastcoord.decode._peaks.formula import higher, is_peak
+from fastcoord.decode._peaks.formula import higher, is_peak, may_be_peak, stands_out
 from fastcoord.decode._peaks.ranking import emptied, push, weakest
 
 SPOILT, UNDECIDED = -1, -2  # in place of a number of peaks
@@ -195,10 +195,10 @@ def finder(is_adjacent: bool, lanes: int) -> Any:
                 limits = splat(limit, lanes)
                 if not skips and any_lane(here != here):
                     return SPOILT
-                candidates = lane_bits((here > limits) & (here >= around))
+                candidates = lane_bits(may_be_peak(here, around, limits))
                 if candidates == 0:
                     continue
-                lone = lane_bits((here > around) & (around > lowest)) if radius == 1 else 0
+                lone = lane_bits(stands_out(here, around, lowest)) if radius == 1 else 0
                 while candidates != 0:
                     lane = trailing_zeros(candidates)
                     verdict = (lone >> lane) & 1
