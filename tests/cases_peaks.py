@@ -54,6 +54,10 @@ def levels(shape, dtype="float32", count=3):
     return random(f"levels {shape} {count}").integers(0, count, size=shape).astype(dtype)
 
 
+def _halved_levels(shape, dtype):
+    return halved(levels(shape, "float32", 5) - 1, dtype)
+
+
 def spots(shape, count=4, dtype="float32", noise=0.0, sigma=2.0):
     """Gaussians anywhere, of heights from 0.3 to 1."""
     numbers = random(f"spots {shape} {count}")
@@ -109,8 +113,7 @@ def peaks() -> Iterator[Case]:
     for name in ("corners", "boxes"):
         yield case(f"grid {name}", spots, (3, 15, 21), 2, k=3, grid=cases.GRIDS[name][0])
     for dtype in HALVES[:1]:
-        half = lambda dtype=dtype: halved(levels((2, 9, 40), "float32", 5) - 1, dtype)  # noqa: E731
-        yield case(f"type {dtype}", half, is_half=True, k=6)
+        yield case(f"type {dtype}", _halved_levels, (2, 9, 40), dtype, is_half=True, k=6)
     yield case("type float64", spots, (2, 15, 21), 3, "float64", 0.05)
     yield case("refine dark", spots, (3, 24, 30), 4, "float32", 0.01, refine="dark", k=5)
     yield case("value spots", spots, (3, 40, 50), 9, k=5, is_small=False)

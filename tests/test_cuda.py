@@ -92,7 +92,7 @@ def has_turn(operation, number, form):
 
     Networks, whose kernels are the slowest here, go by turns: what a pixel is does not change their way through a map.
     """
-    if str(operation) == "decode.peaks":  # whose kernel has one form
+    if str(operation) == "decode.peaks":  # whose kernel has one form, and is slow in the simulator
         return form == "blocks" and number % 4 == 0
     if form == "parts":
         return operation.room == "decode" and number % 10 == 0
