@@ -64,6 +64,8 @@ _ALLOWED = {
             "fastcoord._points",
             "fastcoord._placement",
             "fastcoord._refinement",
+            "fastcoord._largest",
+            "fastcoord._gaussian_axis",
             "fastcoord.results",
         ),
     ),
@@ -90,8 +92,9 @@ def other_rooms(source: str, package: str, rooms: list[str]) -> list[str]:
 _ROOM_FILES = [pytest.param(path, id=module_of(path)) for room in ROOMS for path in sorted(room.glob("*.py"))]
 
 
-def test_imports_of_refinement():
-    assert not wrong_imports((ROOT / "_refinement.py").read_text(), "formula.py", "fastcoord")
+@pytest.mark.parametrize("name", ["_refinement.py", "_largest.py", "_gaussian_axis.py"])
+def test_imports_of_mathematics_that_rooms_share(name):
+    assert not wrong_imports((ROOT / name).read_text(), "formula.py", "fastcoord")
 
 
 @pytest.mark.parametrize("path", _ROOM_FILES)
@@ -163,7 +166,7 @@ _COMPILE = ("njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "jit_
 # All files of a room but those of the mathematics, and the door: who visits which pixel may stand in several
 _MATHEMATICS = ("formula.py", "reference.py", "__init__.py")
 _VISITORS = [param for param in _ROOM_FILES if param.values[0].name not in _MATHEMATICS]
-_VISITORS += [pytest.param(ROOT / name, id=name) for name in ("_window.py", "_window_cuda.py")]
+_VISITORS += [pytest.param(ROOT / name, id=name) for name in ("_window.py", "_window_cuda.py", "_largest_search.py")]
 
 
 @pytest.mark.parametrize("path", _VISITORS)

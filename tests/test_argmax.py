@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import fastcoord as fc
-from fastcoord.decode._argmax import cpu, formula
+from fastcoord import _largest
+from fastcoord.decode._argmax import cpu
+from fastcoord.decode._argmax.formula import pixel
 from fastcoord.results import Status
 from tests.agreement import assert_agrees
 from tests.cases import HALVES, PIXEL_TYPES, dense, half_type
@@ -131,23 +133,23 @@ def test_every_position_of_maps_side_by_side(dtype, shape):
 def test_keys_of_16_bit_floats_are_in_their_order(name):
     bits = np.arange(1 << 16, dtype=np.uint16)
     numbers = bits.view(half_type(name)).astype(np.float32)
-    keys, is_nan = formula.key(bits.view(np.int16), np.full_like(bits.view(np.int16), formula.INFINITY_BITS[name]))
+    keys, is_nan = _largest.key(bits.view(np.int16), np.full_like(bits.view(np.int16), _largest.INFINITY_BITS[name]))
     np.testing.assert_array_equal(is_nan, np.isnan(numbers))
-    assert (keys[is_nan] == formula.LOWEST_KEY).all()
+    assert (keys[is_nan] == _largest.LOWEST_KEY).all()
     order = np.argsort(numbers[~is_nan], kind="stable")
     ordered, ordered_keys = numbers[~is_nan][order], keys[~is_nan][order].astype(int)
     np.testing.assert_array_equal(np.sign(np.diff(ordered_keys)), np.diff(ordered) != 0)
-    assert ordered_keys.min() > formula.LOWEST_KEY
+    assert ordered_keys.min() > _largest.LOWEST_KEY
 
 
 @small
 def test_merge_does_not_depend_on_the_order():
     pixels = [(3, _n), (5, 2.0), (9, 7.0), (4, 7.0), (1, -1.0)]
-    states = [formula.pixel(np.float32(value), place, formula.FAR) for place, value in pixels]
+    states = [pixel(np.float32(value), place, _largest.FAR) for place, value in pixels]
     for order in ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 3, 1)):
         merged = states[order[0]]
         for i in order[1:]:
-            merged = formula.merge(merged, states[i], formula.FAR)
+            merged = _largest.merge(merged, states[i], _largest.FAR)
         assert merged == (7, 4, 1, 1)
 
 
@@ -182,14 +184,14 @@ def test_extremes_of_bits_tell_the_greatest_key_and_nan(name):
     bits = random.integers(-(1 << 15), 1 << 15, (40000, 3), np.int16)
     bits[::2] |= np.int16(-(1 << 15))  # all negative
     bits[1::4, 1:] &= np.int16(0x7FFF)
-    infinity = np.int16(formula.INFINITY_BITS[name])
-    keys, is_nan = formula.key(bits, infinity)
-    start = np.full(len(bits), formula.negative(infinity))
+    infinity = np.int16(_largest.INFINITY_BITS[name])
+    keys, is_nan = _largest.key(bits, infinity)
+    start = np.full(len(bits), _largest.negative(infinity))
     extremes = start.view(np.int16), start, start
     for pixel in bits.T:
-        extremes = formula.absorb_bits(extremes, pixel)
-    greatest = formula.greatest_key(*extremes[:2])
-    spoilt = formula.is_nan_among(greatest, extremes[2], infinity)
+        extremes = _largest.absorb_bits(extremes, pixel)
+    greatest = _largest.greatest_key(*extremes[:2])
+    spoilt = _largest.is_nan_among(greatest, extremes[2], infinity)
     np.testing.assert_array_equal(spoilt, is_nan.any(1))
     np.testing.assert_array_equal(greatest[~spoilt], keys[~spoilt].max(1))
 

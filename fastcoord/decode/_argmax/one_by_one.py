@@ -6,10 +6,10 @@ All of a map's stretches follow each other, and those of the next map. Where a m
 from typing import Any
 
 from fastcoord._compile import outlined
+from fastcoord._largest import FAR, merge
+from fastcoord._largest_search import BLOCKS, GATHERED, LINES, steps
 from fastcoord._memory import first_element, load, load_line, store, workspace
 from fastcoord._vector import first_lane, integer_like, out_of_line
-from fastcoord.decode._argmax.formula import FAR, merge
-from fastcoord.decode._argmax.search import BLOCKS, GATHERED, LINES, steps
 
 BATCH = 4  # stretches that are read before they are searched; 8 and 16 were no faster
 

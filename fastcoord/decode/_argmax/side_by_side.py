@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined, outlined
+from fastcoord._largest import FAR, absorb
+from fastcoord._largest_search import AHEAD, finder, pixels_of, value_of
 from fastcoord._memory import first_element, item_bytes, load, load_first, prefetch, store, workspace
 from fastcoord._vector import first_lane, lane_bits, like, out_of_line, splat, trailing_zeros
-from fastcoord.decode._argmax.formula import FAR, absorb
-from fastcoord.decode._argmax.search import AHEAD, finder, pixels_of, value_of
 
 LANES = 16
 BLOCK = 16  # pixels; 8: 1.09 times as long (17 channels)

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from fastcoord import _largest
 from fastcoord._compile import inlined
 from fastcoord._lanes import column_and_row, greater, groups_of, lone_pixel, moved
+from fastcoord._largest import absorb_counting
 from fastcoord._vector import convert, like
 from fastcoord._wide import largest_byte, load_eight, load_four, load_two, load_words
-from fastcoord.decode._argmax import formula
-from fastcoord.decode._argmax.formula import absorb_counting, pixel, several_pixels
+from fastcoord.decode._argmax.formula import pixel, several_pixels
 
-NOWHERE = np.int32(formula.NOWHERE)
+NOWHERE = np.int32(_largest.NOWHERE)
 MEMBERS = 4  # of a state
 BYTES = 16  # in a group
 LOWEST = -(1 << 31)  # as which nothing stands where pixels are bytes, which are compared as int32
@@ -26,7 +27,7 @@ LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: 
 
 @inlined
 def merge_states(a: Any, b: Any) -> Any:
-    return formula.merge(a, b, NOWHERE)
+    return _largest.merge(a, b, NOWHERE)
 
 
 @inlined

@@ -6,18 +6,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type
+from fastcoord._arrays import Maps, canvas, is_on_gpu
 from fastcoord._draw import drawn, pulled_back
-from fastcoord._halves import FORMATS, format_of
+from fastcoord._gaussian_axis import MODES
+from fastcoord._gaussian_options import float_type, shape_fitted, sigmas_of, sizes_of
+from fastcoord._halves import FORMATS
 from fastcoord.encode._gaussian import cpu
-from fastcoord.encode._gaussian.formula import MODES, SIGMAS, axis_numbers, reaches
 from fastcoord.encode._gaussian.gradient import vjp
 from fastcoord.grid import Grid
 
 __all__ = ["gaussian", "gaussian_vjp"]
 
-_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-_NAMES = {_SINGLE: "float32", _DOUBLE: "float64"}  # `dtype.name` takes two microseconds
+_DOUBLE = np.dtype(np.float64)
 _PRESETS = {**MODES, "kornia": MODES["exact"]}
 _WITH_WINDOW = 3  # sigmas: mmpose's window
 
@@ -113,11 +113,11 @@ def gaussian(
            [0.404, 0.855, 0.666, 0.191]], dtype=float32)
     """
     height, width = canvas(shape)
-    pixels, name = _pixels(dtype)
+    pixels, name = float_type(dtype)
     _require_norm(norm)
     if reduce is not None and not (isinstance(reduce, str) and reduce in ("max", "sum")):
         raise ValueError(f'reduce: expected None, "max" or "sum"; got {reduce!r}')
-    sigmas, within = _sigmas(sigma), _radius(radius)
+    sigmas, within = sigmas_of(sigma), _radius(radius)
     mode = MODES["exact"]
     if compat is not None:
         presets = [preset for preset in _PRESETS if preset != "exact"]
@@ -135,14 +135,14 @@ def gaussian(
                 "xy: expected an array on the CPU, or float32 or float64 maps, no `reduce`, and one sigma, or one for "
                 f"each axis; got dtype {name}, reduce={reduce!r} and sigma of shape {np.shape(sigmas)} on a GPU"
             )
-        numbers, reach = _sizes(sigmas, (1, 2), within, working, mode)
+        numbers, reach = sizes_of(sigmas, (1, 2), within, working, mode)
         rates, reach = tuple(numbers[[0, 1, 3, 4]]), tuple(reach.astype(working))
         return _cuda().gaussian(*(xy, shape, rates, reach, mode, norm == "sum", dtype, axes, grid, return_weight, out))
 
-    xy_shape = _shape_fitted(sigmas, xy)
+    xy_shape = shape_fitted(sigmas, xy)
 
     def draw(maps: Maps, points: NDArray[Any], weight: NDArray[Any]) -> None:
-        sizes = _sizes(sigmas, xy_shape, within, working, mode)
+        sizes = sizes_of(sigmas, xy_shape, within, working, mode)
         cpu.gaussian(name, sizes, mode, norm == "sum", reduce, maps, points.astype(_DOUBLE), weight)
 
     return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw, may_be_outside=True, joins=reduce)
@@ -208,11 +208,11 @@ def gaussian_vjp(
     _require_norm(norm)
     if reduce is not None and not (isinstance(reduce, str) and reduce == "sum"):
         raise ValueError(f'reduce: expected None or "sum"; got {reduce!r}')
-    sigmas, within = _sigmas(sigma), _radius(radius)
-    shape = _shape_fitted(sigmas, xy)
+    sigmas, within = sigmas_of(sigma), _radius(radius)
+    shape = shape_fitted(sigmas, xy)
 
     def pull(read: Maps, points: NDArray[Any], written: NDArray[Any]) -> None:
-        sizes = _sizes(sigmas, shape, within, read.memory.dtype, MODES["exact"])
+        sizes = sizes_of(sigmas, shape, within, read.memory.dtype, MODES["exact"])
         vjp(sizes, MODES["exact"], norm == "sum", read, points.astype(_DOUBLE), written)
 
     return pulled_back(grad_maps, xy, axes, grid, out, pull, joins=reduce)
@@ -223,37 +223,6 @@ def _require_norm(norm: Any) -> None:
         raise ValueError(f'norm: expected "peak" or "sum"; got {norm!r}')
 
 
-def _pixels(dtype: Any) -> tuple[np.dtype[Any], str]:
-    """The type of the pixels, and its name."""
-    try:
-        pixels = pixel_type(dtype, halves=True)
-        name = _NAMES.get(pixels) or format_of(pixels) or pixels.name
-        got = None if name in cpu.TYPES else name
-    except TypeError as error:
-        got = str(error).rpartition("got ")[2]
-    if got is not None:
-        raise TypeError(f"dtype: expected float16, bfloat16, float32 or float64; got {got}")
-    return pixels, name
-
-
-def _sigmas(sigma: Any) -> Any:
-    """`sigma` as a float, or as an array of float64."""
-    low, high = SIGMAS
-    if type(sigma) in (float, int) and low <= sigma <= high:
-        return float(sigma)
-    try:
-        array = np.asarray(sigma)
-        if array.dtype.kind not in "iuf":
-            raise TypeError(array.dtype.name)
-        sigmas = array.astype(_DOUBLE)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"sigma: expected a number, or an array of them; got {error}") from None
-    if not ((sigmas >= low) & (sigmas <= high)).all():
-        wrong = sigmas[~((sigmas >= low) & (sigmas <= high))][0]
-        raise ValueError(f"sigma: expected numbers from {low} to {high}; got {wrong}")
-    return sigmas
-
-
 def _radius(radius: Any) -> float | None:
     if radius is None:
         return None
@@ -262,45 +231,6 @@ def _radius(radius: Any) -> float | None:
     if not (radius > 0 and np.isfinite(radius)):
         raise ValueError(f"radius: expected a positive number of sigmas; got {radius}")
     return float(radius)
-
-
-def _sizes(sigmas: Any, shape: tuple[int, ...], within: float | None, working: Any, mode: int) -> tuple[Any, Any]:
-    """The numbers of the axes and how far these reach, of all points or of each of those of this shape."""
-    if type(sigmas) is float:
-        return _sizes_of_all(sigmas, within, working, mode)
-    each = _fitted(sigmas, shape)
-    return axis_numbers(each, working), reaches(each, within, working, mode)
-
-
-@functools.lru_cache(maxsize=256)
-def _sizes_of_all(sigma: float, within: float | None, working: Any, mode: int) -> tuple[Any, Any]:
-    """Computed once: it takes longer than to draw a map."""
-    each = np.full((1, 2), sigma)
-    return axis_numbers(each, working), reaches(each, within, working, mode)
-
-
-def _shape_fitted(sigmas: Any, xy: Any) -> tuple[int, ...]:
-    """The shape of `xy`, which the sigmas fit; () where it is none of points, and refused by the door."""
-    try:
-        shape = tuple(xy.shape) if hasattr(xy, "shape") else np.shape(xy)
-    except ValueError:  # a ragged list
-        return ()
-    if type(sigmas) is not float and shape[-1:] == (2,):
-        _fitted(sigmas, shape)
-    return shape
-
-
-def _fitted(sigmas: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The sigmas (points, 2) of x and y: one row if all points have the same."""
-    try:
-        whole = np.broadcast_to(sigmas, shape)
-    except ValueError:
-        expected = f"expected an array that broadcasts to the shape of xy, {shape}"
-        raise ValueError(f"sigma: {expected}; got {sigmas.shape}") from None
-    if sigmas.size == 1 or sigmas.shape == (2,):
-        return np.broadcast_to(sigmas.reshape(-1), (1, 2))
-    rows = whole.reshape(-1, 2)
-    return rows if len(rows) else np.ones((1, 2))
 
 
 @functools.cache

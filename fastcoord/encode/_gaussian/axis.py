@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastcoord._compile import inlined, outlined
+from fastcoord._gaussian_axis import distances, factors, is_finite, part, placed_axis
 from fastcoord._memory import load, store
 from fastcoord._vector import first_lane, lane_numbers, lane_sums, like, out_of_line, splat
-from fastcoord.encode._gaussian.formula import distances, factors, is_finite, moments, part, placed_axis, slopes
+from fastcoord.encode._gaussian.formula import moments, slopes
 
 LANES = 16
 LEAD = 32  # elements before and after the factors of a row, as many as the most pixels in a cache line

@@ -241,7 +241,6 @@ _STRETCHERS = {
     for name, narrow in _NARROW.items()
 }
 _JOINERS = {name: _joiner(narrow) for name, narrow in _NARROW.items()}
-TYPES = tuple(_NARROW)
 
 
 def gaussian(

@@ -10,6 +10,7 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._draw_cuda import drawn, position_of_point, type_of_pixels
+from fastcoord._gaussian_axis import factors, is_finite, part, placed_axis
 from fastcoord._lanes import (
     WARP,
     column_and_row,
@@ -23,7 +24,7 @@ from fastcoord._lanes import (
 from fastcoord._recorded import recall
 from fastcoord._vector import convert, like, select
 from fastcoord._wide import store_four
-from fastcoord.encode._gaussian.formula import added, factors, is_finite, part, placed_axis
+from fastcoord.encode._gaussian.formula import added
 
 FOUR = 4  # pixels in a group
 

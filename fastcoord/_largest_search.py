@@ -13,6 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcoord._compile import inlined, outlined
+from fastcoord._largest import (
+    FAR,
+    absorb,
+    absorb_bits,
+    greatest_key,
+    is_key,
+    is_nan_among,
+    key,
+    negative,
+)
 from fastcoord._memory import as_int16, gather, item_bytes, load_line, octets, prefetch, workspace
 from fastcoord._vector import (
     CACHE_LINE,
@@ -31,16 +41,6 @@ from fastcoord._vector import (
     select,
     splat,
     trailing_zeros,
-)
-from fastcoord.decode._argmax.formula import (
-    FAR,
-    absorb,
-    absorb_bits,
-    greatest_key,
-    is_key,
-    is_nan_among,
-    key,
-    negative,
 )
 
 LINES = 8  # vectors in a block
