@@ -1,9 +1,11 @@
 """One answer for each map, on the CPU: the door that the decoders share, with every check before any work."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, decoded_members, flat, maps, pixel_array, require_apart, result, write_back
 from fastcoord._libraries import in_library, library_of
@@ -41,12 +43,32 @@ def decoded(
     batch = read.batch
     require_grid(grid)
     numbers = numbers_for(grid, dtype, read.height, read.width, batch)
+
+    def answer(xy: Any, score: Any, spread: Any, status: Any) -> None:
+        decode(read, numbers, xy, score, spread, status)
+
+    return answered((array,), library, batch, dtype, out, answer, covariance)
+
+
+def answered(
+    arrays: tuple[NDArray[Any], ...],
+    library: Any,
+    batch: tuple[int, ...],
+    dtype: np.dtype[Any],
+    out: Decoded | None,
+    decode: Callable[[Any, Any, Any, Any], None],
+    covariance: bool = False,
+) -> Decoded:
+    """What a decoder of these `arrays` returns, by ``decode(xy, score, covariance, status)``: the answers of a batch.
+
+    `out` is checked here, and nothing else; all is as `decoded` says.
+    """
     if out is None:
-        count = len(read.starts) * read.count
+        count = math.prod(batch)
         xy, score, status = np.empty(2 * count, dtype), np.empty(count, dtype), np.empty(count, _FLAGS)
         spread = np.empty(4 * count, dtype) if covariance else _NO_COVARIANCE[dtype]
         if count:
-            decode(read, numbers, xy, score, spread, status)
+            decode(xy, score, spread, status)
         made = Decoded(
             xy.reshape(*batch, 2),
             score.reshape(batch),
@@ -62,11 +84,11 @@ def decoded(
     if covariance:
         written.append(result("out.covariance", given[2], (*batch, 2, 2), dtype, library=library))
         names.append("out.covariance")
-    require_apart(names, *written, array)
+    require_apart(names, *written, *arrays)
     flat_written = [flat(member) for member in written]
     flat_xy, flat_score, flat_status, *spreads = flat_written
     if flat_score.size:
-        decode(read, numbers, flat_xy, flat_score, spreads[0] if spreads else _NO_COVARIANCE[dtype], flat_status)
+        decode(flat_xy, flat_score, spreads[0] if spreads else _NO_COVARIANCE[dtype], flat_status)
     for flat_member, member in zip(flat_written, written, strict=True):
         write_back(flat_member, member)
     if library is not None:

@@ -5,8 +5,7 @@ whatever the type of the pixels, and then the others over them. What fills no gr
 whose pixels do not stand side by side, are written pixel by pixel.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from fastcoord._launch import (
 )
 from fastcoord._placement_cuda import placed, placement
 from fastcoord._points import nearest
+from fastcoord._stretches import stretches
 from fastcoord._vector import convert
 from fastcoord._wide import store_four
 from fastcoord.grid import numbers_for, require_grid
@@ -214,9 +214,3 @@ def _launch(
             point_unit,
             *last,
         )
-
-
-def stretches(count: int, other_count: int, total: int) -> Iterator[tuple[int, int]]:
-    """Runs of maps that have one layout, and whose points have one."""
-    bounds = sorted({*range(0, total, count), *range(0, total, other_count), total})
-    return pairwise(bounds)

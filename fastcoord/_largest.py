@@ -1,4 +1,4 @@
-"""The first of the largest pixels: the states of pixels one after the other, whatever their type.
+"""The first of the largest pixels: the states of pixels one after the other, and the answer they come to.
 
 A state is (largest pixel, position of the first such pixel, whether there are several, whether a pixel is NaN), the
 last two 0 or 1; a position is NOWHERE while there is no pixel, and counts pixels in row-major order. NaN is neither
@@ -14,12 +14,15 @@ import numpy as np
 
 from fastcoord._compile import inlined
 from fastcoord._vector import like, maximum, minimum, reinterpret, select
+from fastcoord.results import Status
 
 NOWHERE = (1 << 31) - 1  # on a GPU, whose maps have fewer pixels; on the CPU `FAR`
 FAR = (1 << 62) - 1
 INFINITY_BITS = {"float16": 0x7C00, "bfloat16": 0x7F80}
 LOWEST_KEY = -(1 << 15)  # below that of −∞
 SIGN = 1 << 15
+NO_NUMBER = np.nan
+EMPTY, NAN, TIE = (int(s) for s in (Status.EMPTY, Status.NAN, Status.TIE))
 
 
 def number_type(dtype: Any) -> Any:
@@ -121,3 +124,20 @@ def merge(a: Any, b: Any, nowhere: Any) -> Any:
         select(is_tie, like(several, 1), several),
         maximum(a[3], b[3]),
     )
+
+
+@inlined
+def finish(score: Any, x: Any, y: Any, is_found: Any, several: Any, is_spoilt: Any, threshold: Any) -> Any:
+    """x, y, score and status bits; of type of `score`, as is `threshold`: NaN where there is none.
+
+    `is_found`: there is a pixel; `is_spoilt`: there is a NaN, and it counts.
+    """
+    nothing = like(score, NO_NUMBER)
+    if is_spoilt:
+        return nothing, nothing, nothing, NAN
+    if not is_found:
+        return nothing, nothing, nothing, EMPTY
+    status = TIE if several != 0 else 0
+    if score <= threshold:
+        return nothing, nothing, score, status | EMPTY
+    return x, y, score, status

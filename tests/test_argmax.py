@@ -188,8 +188,8 @@ def test_extremes_of_bits_tell_the_greatest_key_and_nan(name):
     keys, is_nan = _largest.key(bits, infinity)
     start = np.full(len(bits), _largest.negative(infinity))
     extremes = start.view(np.int16), start, start
-    for pixel in bits.T:
-        extremes = _largest.absorb_bits(extremes, pixel)
+    for column in bits.T:
+        extremes = _largest.absorb_bits(extremes, column)
     greatest = _largest.greatest_key(*extremes[:2])
     spoilt = _largest.is_nan_among(greatest, extremes[2], infinity)
     np.testing.assert_array_equal(spoilt, is_nan.any(1))

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, maps
 from fastcoord._compile import inlined
-from fastcoord._draw_cuda import stretches
 from fastcoord._lanes import WARP, block_merge, first_element, warp_merge
 from fastcoord._launch import (
     described,
@@ -29,6 +28,7 @@ from fastcoord._launch import (
     require_int32,
     require_like,
 )
+from fastcoord._stretches import stretches
 from fastcoord._vector import convert
 from fastcoord.network.formula import absorb, add, merge, total
 from fastcoord.network.lane import group_of_features, item

@@ -16,13 +16,12 @@ from numba import config, prange
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel
 from fastcoord._halves import format_of
-from fastcoord._largest import FAR, INFINITY_BITS, merge
+from fastcoord._largest import EMPTY, FAR, INFINITY_BITS, finish, merge
 from fastcoord._largest_search import value_of
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._vector import convert
 from fastcoord._window import named, opener, refiner
-from fastcoord.decode._argmax.formula import EMPTY, finish
 from fastcoord.decode._argmax.one_by_one import BATCH
 from fastcoord.decode._argmax.one_by_one import decoder as one_by_one
 from fastcoord.decode._argmax.side_by_side import decoder as side_by_side

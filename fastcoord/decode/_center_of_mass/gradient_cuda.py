@@ -12,7 +12,6 @@ from numba import cuda
 from fastcoord import _placement
 from fastcoord._arrays import maps, pixel_array
 from fastcoord._compile import inlined
-from fastcoord._draw_cuda import stretches
 from fastcoord._lanes import GROUP, WARP, column_and_row, first_element
 from fastcoord._launch import (
     described,
@@ -27,6 +26,7 @@ from fastcoord._launch import (
     words,
 )
 from fastcoord._placement_cuda import placement
+from fastcoord._stretches import stretches
 from fastcoord._vector import convert, like
 from fastcoord._wide import store_four
 from fastcoord.decode._center_of_mass.cuda import FACTS, launch_decoders

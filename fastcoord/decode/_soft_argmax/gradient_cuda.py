@@ -11,7 +11,6 @@ from numba import cuda
 
 from fastcoord._arrays import maps, pixel_array
 from fastcoord._decode_cuda import share
-from fastcoord._draw_cuda import stretches
 from fastcoord._exponential import rate
 from fastcoord._lanes import GROUP, block_share, column_and_row, first_element, lane_and_map, moved, warp_share
 from fastcoord._launch import (
@@ -29,6 +28,7 @@ from fastcoord._launch import (
 from fastcoord._placement import NUMBERS, numbers_at
 from fastcoord._placement_cuda import placement
 from fastcoord._reciprocal import reciprocal
+from fastcoord._stretches import stretches
 from fastcoord._vector import convert, like, select
 from fastcoord._wide import load_four
 from fastcoord.decode._soft_argmax.cuda import finder, part_of
