@@ -72,34 +72,17 @@ def drawn(
     batch = points.shape[:-1]
     of_maps = _batch_of_maps(points, joins)
     require_grid(grid)
-    numbers = None if grid is None else _way_back(grid, points, height, width, of_maps)
+    numbers = None if grid is None else way_back(grid, points, height, width, of_maps)
     whole = batch_with_canvas(of_maps, height, width, axes)
     given_images, given_weight = encoded_members(out) if return_weight and out is not None else (out, None)
     name = "out.maps" if return_weight else "out"
-    size = math.prod(whole) * dtype.itemsize
-    try:
-        if size > sys.maxsize:  # more than NumPy can count
-            raise MemoryError
-        images = result(name, given_images, whole, dtype, points, library=library)
-    except MemoryError:
-        raise MemoryError(f"shape: maps of shape {whole} take {size / 1e9:,.1f} GB, which are not there") from None
+    images = allocated(name, given_images, whole, dtype, points, library=library)
     weight = result("out.weight", given_weight, batch, _SINGLE, points, images, library=library)
     flat_points = read_only(points.ravel())
     if numbers is not None:
         flat_points = read_only(in_pixels(flat_points, numbers))
     if not return_weight:
-        if may_be_outside:
-            is_finite = np.isfinite(flat_points)
-            outside, expected = -1 if is_finite.all() else int(is_finite.argmin()) // 2, "finite points"
-        else:
-            outside = first_outside(flat_points, height, width)
-            expected = f"points within half a pixel of a canvas of height {height} and width {width}"
-        if outside >= 0:
-            where = np.unravel_index(outside, batch) if batch else ()
-            raise ValueError(
-                f"xy: expected {expected}, or return_weight=True; got {points[where].tolist()} at index "
-                f"{tuple(map(int, where))}"
-            )
+        require_here(points, flat_points, None if may_be_outside else shape)
     if math.prod(of_maps):
         written = flat(weight)
         draw(maps(name, stored(images), axes, for_writing=True), flat_points, written)
@@ -110,6 +93,43 @@ def drawn(
         for array in (given_images, given_weight)[: 1 + return_weight]:
             library.written(array)
     return out
+
+
+def allocated(
+    name: str,
+    given: Any,
+    whole: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *others: NDArray[Any],
+    library: Any,
+    described: str = "maps",
+) -> NDArray[Any]:
+    """The array to write into, `given` or new, as `_arrays.result` says; or a MemoryError that says what it would take."""
+    size = math.prod(whole) * dtype.itemsize
+    try:
+        if size > sys.maxsize:  # more than NumPy can count
+            raise MemoryError
+        return result(name, given, whole, dtype, *others, library=library)
+    except MemoryError:
+        size_in_words = f"{described} of shape {whole} take {size / 1e9:,.1f} GB"
+        raise MemoryError(f"shape: {size_in_words}, which are not there") from None
+
+
+def require_here(points: NDArray[Any], flat_points: NDArray[Any], shape: tuple[int, int] | None) -> None:
+    """Refuse points that are not on a canvas of this `shape`, or where it is None those that are not finite."""
+    if shape is None:
+        is_finite = np.isfinite(flat_points)
+        outside, expected = -1 if is_finite.all() else int(is_finite.argmin()) // 2, "finite points"
+    else:
+        outside = first_outside(flat_points, *shape)
+        expected = f"points within half a pixel of a canvas of height {shape[0]} and width {shape[1]}"
+    if outside >= 0:
+        batch = points.shape[:-1]
+        where = np.unravel_index(outside, batch) if batch else ()
+        raise ValueError(
+            f"xy: expected {expected}, or return_weight=True; got {points[where].tolist()} at index "
+            f"{tuple(map(int, where))}"
+        )
 
 
 def pulled_back(
@@ -149,7 +169,7 @@ def pulled_back(
     gradient = result("out", out, points.shape, points.dtype, points, array, library=library)
     flat_points, scale = read_only(points.ravel()), None
     if grid is not None:
-        back = _way_back(grid, points, read.height, read.width, of_maps)
+        back = way_back(grid, points, read.height, read.width, of_maps)
         flat_points = read_only(in_pixels(flat_points, back))
         numbers = back.reshape(-1, 2, NUMBERS // 2)
         scale = numbers[..., 0] / numbers[..., 2]
@@ -173,7 +193,7 @@ def _batch_of_maps(points: NDArray[Any], joins: str | None) -> tuple[int, ...]:
     return batch
 
 
-def _way_back(grid: Grid, points: NDArray[Any], height: int, width: int, of_maps: tuple[int, ...]) -> NDArray[Any]:
+def way_back(grid: Grid, points: NDArray[Any], height: int, width: int, of_maps: tuple[int, ...]) -> NDArray[Any]:
     """The numbers of the grid's way to pixels: of all points, or of each."""
     numbers = numbers_for(grid, points.dtype, height, width, of_maps, back=True)
     in_map = math.prod(points.shape[len(of_maps) : -1])

@@ -3,7 +3,7 @@
 from enum import IntFlag
 from typing import Any, NamedTuple
 
-__all__ = ["Decoded", "Encoded", "Peaks", "Status"]
+__all__ = ["Decoded", "Encoded", "Peaks", "SimCC", "Status"]
 
 
 class Status(IntFlag):
@@ -63,3 +63,14 @@ class Encoded(NamedTuple):
     """(..., H, W)"""
     weight: Any
     """(...) float32, 1 where the point is on the map, 0 where it is missing and the map is zero."""
+
+
+class SimCC(NamedTuple):
+    """Labels of points for networks that classify x and y by themselves: a row of bins for each axis."""
+
+    x: Any
+    """(..., bins along the width)"""
+    y: Any
+    """(..., bins along the height)"""
+    weight: Any
+    """(...) float32, 1 where the point has labels, 0 where it is missing and they are zero; None if not asked for."""

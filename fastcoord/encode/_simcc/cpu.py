@@ -1,0 +1,198 @@
+"""Who visits which bin of the labels of points that are written on the CPU: an axis of all points, then the other.
+
+Whole cache lines are written, past the caches where there are many. Bins beyond the reach of the Gaussian are zeros
+that nobody computes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from fastcoord import _lines
+from fastcoord._arrays import Maps
+from fastcoord._compile import inlined, kernel, outlined
+from fastcoord._gaussian_axis import factors, is_finite, placed_axis
+from fastcoord._lines import division, written
+from fastcoord._memory import (
+    bytes_past_line,
+    first_element,
+    item_bytes,
+    memory,
+    store,
+    store_first,
+    stream_fence,
+    workspace,
+)
+from fastcoord._narrow import as_bfloat16, as_float16, unchanged
+from fastcoord._vector import CACHE_LINE, first_lane, lane_numbers, lane_sums, out_of_line, splat
+from fastcoord.encode._simcc.formula import SUM, in_bins, share
+
+LANES = 16
+POINT = 6  # numbers of a point: the rate of its powers, two, and 1/σ, of x and then of y
+
+
+@outlined
+def _total(first: int, end: int, middle: Any, past_middle: Any, rate: Any, unit: Any) -> Any:
+    """The sum of the factors of an axis."""
+    out_of_line()
+    total = splat(unit - unit, LANES)
+    offsets = lane_numbers(total)
+    for k in range(first // LANES * LANES, end, LANES):
+        total = total + factors(offsets, k, first, end, middle, past_middle, rate)
+    return first_lane((lane_sums((total,)),))[0]
+
+
+def _writer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
+    """How the axis of a point is written, `lanes` bins of which are a cache line."""
+
+    @inlined
+    def line(k: int, first: int, end: int, middle: Any, past_middle: Any, rate: Any, height: Any) -> Any:
+        """The bins from number `k` on."""
+        nothing = splat(height - height, lanes)
+        found = nothing
+        if k < end and k + lanes > first:
+            found = factors(lane_numbers(nothing), k, first, end, middle, past_middle, rate) * splat(height, lanes)
+        return narrow(found)
+
+    @inlined
+    def write(
+        place: Any, at: int, stride: int, bins: int, is_streamed: bool, axis: Any, rate: Any, height: Any
+    ) -> None:
+        first, end, middle, past_middle = axis
+        if is_adjacent:
+            past = bytes_past_line(place, at) // item_bytes(place)
+            k = (lanes - past) % lanes
+            if k > 0:
+                k = k if k < bins else bins
+                store_first(place, at, line(0, first, end, middle, past_middle, rate, height), k)
+            while k + lanes <= bins:
+                found = line(k, first, end, middle, past_middle, rate, height)
+                k = written(place, at + k, lanes, found, is_streamed) - at
+            if k < bins:
+                store_first(place, at + k, line(k, first, end, middle, past_middle, rate, height), bins - k)
+        else:
+            kept = workspace(line(0, 0, 0, middle, past_middle, rate, height), 1)
+            for k in range(0, bins, lanes):
+                store(kept, 0, line(k, first, end, middle, past_middle, rate, height))
+                for lane in range(lanes if bins - k > lanes else bins - k):
+                    place[at + (k + lane) * stride] = kept[lane]
+
+    return write
+
+
+def _drawer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
+    write = _writer(lanes, narrow, is_adjacent)
+
+    @kernel
+    def draw(
+        labels: Any,
+        start: int,
+        outer_stride: int,
+        inner_count: int,
+        inner_stride: int,
+        stride: int,
+        number: int,
+        points: int,
+        columns: int,
+        rows: int,
+        is_down: bool,
+        points_in_task: int,
+        is_streamed: bool,
+        xy: Any,
+        weight: Any,
+        numbers: Any,
+        numbers_step: int,
+        reaches: Any,
+        reaches_step: int,
+        mode: int,
+        split_ratio: Any,
+        is_rounded: bool,
+        norm: int,
+    ) -> None:
+        place = memory(labels)
+        for index in prange((points + points_in_task - 1) // points_in_task):
+            task: Any = np.int64(index)  # an unsigned index would make floats of differences
+            first_point = task * points_in_task
+            last_point = first_point + points_in_task if points_in_task < points - first_point else points
+            for k in range(first_point, last_point):
+                i = number + k
+                n, r = i * numbers_step, i * reaches_step
+                x = in_bins(xy[2 * i], split_ratio, is_rounded)
+                y = in_bins(xy[2 * i + 1], split_ratio, is_rounded)
+                is_here = is_finite(x) and is_finite(y)
+                left, right, middle, past_middle, has_columns = placed_axis(x, reaches[r], mode, columns)
+                top, bottom, centre, past_centre, has_rows = placed_axis(y, reaches[r + 1], mode, rows)
+                is_here = is_here and has_columns and has_rows
+                bins = columns
+                if is_down:
+                    left, right, middle, past_middle = top, bottom, centre, past_centre
+                    bins = rows
+                    n += 3
+                else:
+                    weight[i] = 1 if is_here else 0
+                right = right if is_here else left
+                rate = numbers[n], numbers[n + 1]
+                total = numbers[n]
+                if norm == SUM:
+                    total = _total(left, right, middle, past_middle, rate, numbers[n])
+                height = share(norm, total, numbers[n + 2])
+                at = first_element(k, start, outer_stride, inner_count, inner_stride)
+                axis = left, right, middle, past_middle
+                write(place, at, stride, bins, is_streamed, axis, rate, height)
+            stream_fence()
+
+    return draw
+
+
+_NARROW = {"float32": unchanged, "float64": unchanged, "float16": as_float16, "bfloat16": as_bfloat16}
+_KERNELS = {
+    (name, is_adjacent): _drawer(CACHE_LINE // {"float64": 8, "float32": 4}.get(name, 2), narrow, is_adjacent)
+    for name, narrow in _NARROW.items()
+    for is_adjacent in (True, False)
+}
+
+
+def simcc(
+    name: str,
+    sizes: tuple[Any, Any],
+    mode: int,
+    split_ratio: float,
+    is_rounded: bool,
+    norm: int,
+    x_labels: Maps,
+    y_labels: Maps,
+    points: Any,
+    weight: Any,
+) -> None:
+    """Write the labels of the flat `points`, of float64, into maps of one row, and the weight of each.
+
+    `sizes` are six numbers and two reaches of each point, or of all of them, as `_gaussian_axis` has them.
+    """
+    numbers, reaches = sizes
+    options = points, weight, numbers, POINT * (numbers.size > POINT), reaches, 2 * (reaches.size > 2)
+    for is_down, labels in enumerate((x_labels, y_labels)):
+        points_in_task, _rows, total = division(labels)
+        draw = _KERNELS[name, labels.column_stride == 1]
+        for i, start in enumerate(labels.starts):
+            draw(
+                labels.count * labels.width,
+                labels.memory,
+                start,
+                labels.outer_stride,
+                labels.inner_count,
+                labels.inner_stride,
+                labels.column_stride,
+                i * labels.count,
+                labels.count,
+                x_labels.width,
+                y_labels.width,
+                is_down == 1,
+                points_in_task,
+                total >= _lines.STREAM,
+                *options,
+                mode,
+                split_ratio,
+                is_rounded,
+                norm,
+            )
