@@ -104,7 +104,7 @@ def allocated(
     library: Any,
     described: str = "maps",
 ) -> NDArray[Any]:
-    """The array to write into, `given` or new, as `_arrays.result` says; or a MemoryError that says what it would take."""
+    """The array to write into, `given` or new, as `_arrays.result` says; or a MemoryError."""
     size = math.prod(whole) * dtype.itemsize
     try:
         if size > sys.maxsize:  # more than NumPy can count

@@ -97,6 +97,18 @@ def negative(bits: Any) -> Any:
 
 
 @inlined
+def pixel(value: Any, position: Any, nowhere: Any) -> Any:
+    """The state of one pixel."""
+    is_nan = value != value
+    return (
+        value,
+        select(is_nan, nowhere, position),
+        like(position, 0),
+        select(is_nan, like(position, 1), like(position, 0)),
+    )
+
+
+@inlined
 def absorb_counting(state: Any, value: Any, position: Any) -> Any:
     """(largest, position of the first, whether there are several) after a value behind those before, which is not NaN.
 

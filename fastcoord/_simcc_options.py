@@ -1,7 +1,11 @@
-"""Options of what reads and writes bins, as users give them."""
+"""Bins: the options of what reads and writes them, as users give them, and how kernels reach them."""
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcoord._arrays import Maps, maps
 from fastcoord._decoder_options import number
 
 SPLIT_RATIOS = 1.0, 1000.0  # the least and the greatest
@@ -25,3 +29,31 @@ def bins_of_pixels(pixels: int, split_ratio: float) -> int:
 def pixels_of_bins(bins: int, split_ratio: float) -> int:
     """How many pixels so many bins stand for: the inverse."""
     return max(round(bins / split_ratio), 1)
+
+
+def require_alike(x_axes: Maps, y_axes: Maps, x_bins: NDArray[Any], y_bins: NDArray[Any]) -> None:
+    """Refuse bins of two types or batch shapes."""
+    if y_bins.dtype != x_bins.dtype:
+        raise TypeError(f"y_logits: expected {x_bins.dtype}, as x_logits is; got {y_bins.dtype}")
+    if y_axes.batch != x_axes.batch:
+        raise ValueError(f"y_logits: expected the batch shape of x_logits, {x_axes.batch}; got {y_axes.batch}")
+
+
+def maps_of_bins(name: str, bins: NDArray[Any], for_writing: bool = False) -> Maps:
+    """Maps of one row each."""
+    if bins.ndim < 1 or bins.shape[-1] < 1:
+        raise ValueError(f"{name}: expected shape (..., bins), at least one bin; got {bins.shape}")
+    return maps(name, bins[..., np.newaxis, :], (-2, -1), for_writing)
+
+
+def members_of(out: Any, return_weight: bool) -> tuple[Any, Any, Any]:
+    """The members of `out`, where labels are encoded."""
+    if out is None:
+        return None, None, None
+    if not isinstance(out, tuple) or len(out) != 3:
+        raise TypeError(f"out: expected SimCC(x, y, weight); got {type(out).__qualname__}")
+    if (out[2] is not None) != return_weight:
+        expected = "an array, as return_weight=True" if return_weight else "None, as no weight is asked for"
+        raise TypeError(f"out.weight: expected {expected}; got {type(out[2]).__qualname__}")
+    x_labels, y_labels, weight = out
+    return x_labels, y_labels, weight

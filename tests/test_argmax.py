@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as npst
 import fastcoord as fc
 from fastcoord import _largest
 from fastcoord.decode._argmax import cpu
-from fastcoord.decode._argmax.formula import pixel
 from fastcoord.results import Status
 from tests.agreement import assert_agrees
 from tests.cases import HALVES, PIXEL_TYPES, dense, half_type
@@ -145,7 +144,7 @@ def test_keys_of_16_bit_floats_are_in_their_order(name):
 @small
 def test_merge_does_not_depend_on_the_order():
     pixels = [(3, _n), (5, 2.0), (9, 7.0), (4, 7.0), (1, -1.0)]
-    states = [pixel(np.float32(value), place, _largest.FAR) for place, value in pixels]
+    states = [_largest.pixel(np.float32(value), place, _largest.FAR) for place, value in pixels]
     for order in ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 3, 1)):
         merged = states[order[0]]
         for i in order[1:]:

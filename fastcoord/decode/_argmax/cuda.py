@@ -27,11 +27,12 @@ from fastcoord._lanes import (
     warp_share,
 )
 from fastcoord._largest import EMPTY, finish, number_type
+from fastcoord._largest_cuda import MEMBERS, NOWHERE, merge_states, nothing
 from fastcoord._launch import flat_memory, launch, layouts, words
 from fastcoord._refinement import Window
 from fastcoord._vector import convert
 from fastcoord._window_cuda import refiner, window_on_device
-from fastcoord.decode._argmax.visit_cuda import LOADS, MEMBERS, NOWHERE, merge_states, nothing, resolver, visitor
+from fastcoord.decode._argmax.visit_cuda import LOADS, resolver, visitor
 from fastcoord.results import Decoded
 
 

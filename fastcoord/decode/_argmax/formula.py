@@ -1,21 +1,9 @@
-"""The states of pixels, as `_largest` has them: of one, and of several that are read together."""
+"""The state, as `_largest` has it, of pixels that are read together."""
 
 from typing import Any
 
 from fastcoord._compile import inlined
 from fastcoord._vector import like, select
-
-
-@inlined
-def pixel(value: Any, position: Any, nowhere: Any) -> Any:
-    """The state of one pixel."""
-    is_nan = value != value
-    return (
-        value,
-        select(is_nan, nowhere, position),
-        like(position, 0),
-        select(is_nan, like(position, 1), like(position, 0)),
-    )
 
 
 @inlined

@@ -9,37 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord import _largest
 from fastcoord._compile import inlined
 from fastcoord._lanes import column_and_row, greater, groups_of, lone_pixel, moved
 from fastcoord._largest import absorb_counting
+from fastcoord._largest_cuda import NOWHERE, merge_states, nothing, one_pixel
 from fastcoord._vector import convert, like
 from fastcoord._wide import largest_byte, load_eight, load_four, load_two, load_words
-from fastcoord.decode._argmax.formula import pixel, several_pixels
+from fastcoord.decode._argmax.formula import several_pixels
 
-NOWHERE = np.int32(_largest.NOWHERE)
-MEMBERS = 4  # of a state
 BYTES = 16  # in a group
 LOWEST = -(1 << 31)  # as which nothing stands where pixels are bytes, which are compared as int32
 # By the pixels of a group
 LOADS: dict[int, Any] = {1: None, 2: load_two, 4: load_four, 8: load_eight, 16: load_words}
-
-
-@inlined
-def merge_states(a: Any, b: Any) -> Any:
-    return _largest.merge(a, b, NOWHERE)
-
-
-@inlined
-def nothing(unit: Any) -> Any:
-    """The state before any pixel."""
-    return like(unit, 0), NOWHERE, np.int32(0), np.int32(0)
-
-
-@inlined
-def _one(value: Any, position: Any, unit: Any) -> Any:
-    """The state of one pixel."""
-    return pixel(convert(value, unit), np.int32(position), NOWHERE)
 
 
 @inlined
@@ -92,7 +73,7 @@ def by_groups(items: int) -> Any:
         head, groups, tail = groups_of(first, layout, items)
         if lane < head + tail:
             position = lone_pixel(lane, head, groups, items)
-            state = merge_states(state, _one(images[np.uint64(first + position)], position, unit))
+            state = merge_states(state, one_pixel(images[np.uint64(first + position)], position, unit))
         found = state
         if items == BYTES:  # begins lower than all of them
             found = like(unit, LOWEST), NOWHERE, np.int32(0), np.int32(0)
@@ -128,7 +109,7 @@ def by_pixels(images: Any, first: Any, layout: Any, lane: Any, lanes: Any, unit:
     position = lane
     while position < pixels:
         at = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
-        state = merge_states(state, _one(images[np.uint64(at)], position, unit))
+        state = merge_states(state, one_pixel(images[np.uint64(at)], position, unit))
         column, row = moved(column, row, layout)
         position += lanes
     return state
@@ -146,7 +127,7 @@ def resolver(items: int) -> Any:
                 found = nothing(unit)
                 for n in range(items):
                     value = images[np.uint64(first + position + n)]
-                    found = merge_states(found, _one(value, position + n, unit))
+                    found = merge_states(found, one_pixel(value, position + n, unit))
                 return found[0], found[1], found[2] | several, has_nan
         return largest, position, several, has_nan
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord._arrays import Maps, is_on_gpu, maps, pixel_array
+from fastcoord._arrays import Maps, is_on_gpu, pixel_array
 from fastcoord._decode import answered
 from fastcoord._decoder_options import number, skips_nan
 from fastcoord._libraries import library_of
-from fastcoord._simcc_options import pixels_of_bins, split_ratio_of
+from fastcoord._simcc_options import maps_of_bins, pixels_of_bins, require_alike, split_ratio_of
 from fastcoord.decode._simcc import cpu
 from fastcoord.decode._simcc.formula import STEPS
 from fastcoord.grid import Grid, numbers_for, require_grid
@@ -138,25 +138,10 @@ def simcc(
     return answered((x_bins, y_bins), library, x_axes.batch, dtype, out, decode)
 
 
-def require_alike(x_axes: Maps, y_axes: Maps, x_bins: NDArray[Any], y_bins: NDArray[Any]) -> None:
-    """Refuse bins of two types or batch shapes."""
-    if y_bins.dtype != x_bins.dtype:
-        raise TypeError(f"y_logits: expected {x_bins.dtype}, as x_logits is; got {y_bins.dtype}")
-    if y_axes.batch != x_axes.batch:
-        raise ValueError(f"y_logits: expected the batch shape of x_logits, {x_axes.batch}; got {y_axes.batch}")
-
-
 def _axes(name: str, array: Any) -> tuple[Maps, NDArray[Any]]:
     """How a kernel reaches the bins: as maps of one row."""
     bins = pixel_array(name, array, halves=True)
     return maps_of_bins(name, bins), bins
-
-
-def maps_of_bins(name: str, bins: NDArray[Any]) -> Maps:
-    """Maps of one row each."""
-    if bins.ndim < 1 or bins.shape[-1] < 1:
-        raise ValueError(f"{name}: expected shape (..., bins), at least one bin; got {bins.shape}")
-    return maps(name, bins[..., np.newaxis, :], (-2, -1))
 
 
 @functools.cache

@@ -5,16 +5,15 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastcoord._arrays import Maps, canvas, flat, is_on_gpu, maps, point_array, read_only, result, stored, write_back
+from fastcoord._arrays import canvas, flat, is_on_gpu, point_array, read_only, result, stored, write_back
 from fastcoord._draw import allocated, require_here, way_back
 from fastcoord._gaussian_axis import MODES
 from fastcoord._gaussian_options import float_type, shape_fitted, sigmas_of, sizes_of
 from fastcoord._halves import FORMATS
 from fastcoord._libraries import in_library, library_of, numpy_bfloat16
 from fastcoord._points import in_pixels
-from fastcoord._simcc_options import bins_of_pixels, split_ratio_of
+from fastcoord._simcc_options import bins_of_pixels, maps_of_bins, members_of, split_ratio_of
 from fastcoord.encode._simcc import cpu
 from fastcoord.encode._simcc.formula import NORMS
 from fastcoord.grid import Grid, require_grid
@@ -127,9 +126,9 @@ def simcc(
                 f"got dtype {name} and sigma of shape {np.shape(sigmas)} on a GPU"
             )
         numbers, reach = sizes_of(sigmas, (1, 2), within, working, mode)
-        sizes = tuple(numbers), tuple(reach.astype(working))
+        on_device = tuple(numbers), tuple(reach.astype(working))
         options = mode, ratio, compat is not None, NORMS[norm]
-        on_gpu: SimCC = _cuda().simcc(xy, (height, width), bins, sizes, *options, pixels, grid, return_weight, out)
+        on_gpu: SimCC = _cuda().simcc(xy, (height, width), bins, on_device, *options, pixels, grid, return_weight, out)
         return on_gpu
     fits = shape_fitted(sigmas, xy)
     library = library_of(xy)
@@ -141,7 +140,7 @@ def simcc(
     batch = points.shape[:-1]
     require_grid(grid)
     back = None if grid is None else way_back(grid, points, height, width, batch)
-    given = _members(out, return_weight)
+    given = members_of(out, return_weight)
     x_labels = allocated(
         *("out.x", given[0], (*batch, bins[0]), pixels, points), library=library, described="bins along the width"
     )
@@ -160,10 +159,13 @@ def simcc(
         require_here(points, flat_points, None)
     if math.prod(batch):
         written = np.empty(math.prod(batch), _SINGLE) if weight is None else flat(weight)
-        rows = _rows("out.x", x_labels), _rows("out.y", y_labels)
         sizes = sizes_of(sigmas, fits, within, working, mode)
         cpu.simcc(
-            *(name, sizes, mode, ratio, compat is not None, NORMS[norm]), *rows, flat_points.astype(_DOUBLE), written
+            *(name, sizes, mode, ratio, compat is not None, NORMS[norm]),
+            maps_of_bins("out.x", stored(x_labels), for_writing=True),
+            maps_of_bins("out.y", stored(y_labels), for_writing=True),
+            flat_points.astype(_DOUBLE),
+            written,
         )
         if weight is not None:
             write_back(written, weight)
@@ -175,23 +177,6 @@ def simcc(
             if array is not None:
                 library.written(array)
     return out
-
-
-def _members(out: Any, return_weight: bool) -> tuple[Any, Any, Any]:
-    if out is None:
-        return None, None, None
-    if not isinstance(out, tuple) or len(out) != 3:
-        raise TypeError(f"out: expected SimCC(x, y, weight); got {type(out).__qualname__}")
-    if (out[2] is not None) != return_weight:
-        expected = "an array, as return_weight=True" if return_weight else "None, as no weight is asked for"
-        raise TypeError(f"out.weight: expected {expected}; got {type(out[2]).__qualname__}")
-    x_labels, y_labels, weight = out
-    return x_labels, y_labels, weight
-
-
-def _rows(name: str, labels: NDArray[Any]) -> Maps:
-    """Maps of one row each, to be written."""
-    return maps(name, stored(labels)[..., np.newaxis, :], (-2, -1), for_writing=True)
 
 
 @functools.cache
