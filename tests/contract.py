@@ -25,7 +25,9 @@ encoders = pytest.mark.parametrize(
 networks = pytest.mark.parametrize(
     "network", [operation for operation in OPERATIONS if operation.room == "CoordNet"], ids=str
 )
-operations = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+operations = pytest.mark.parametrize(  # of maps: what others promise stands in their own tests
+    "operation", [operation for operation in OPERATIONS if operation.room != "simcc"], ids=str
+)
 
 
 def images(*batch):

@@ -17,13 +17,15 @@ from fastcoord.decode._argmax.reference import argmax as decode_argmax
 from fastcoord.decode._center_of_mass.reference import center_of_mass as decode_center_of_mass
 from fastcoord.decode._onehot.reference import onehot as decode_onehot
 from fastcoord.decode._peaks.reference import peaks as decode_peaks
+from fastcoord.decode._simcc.reference import simcc as decode_simcc
 from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._gaussian.reference import gaussian as encode_gaussian
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
+from fastcoord.encode._simcc.reference import simcc as encode_simcc
 from fastcoord.encode._splat.reference import splat as encode_splat
 from fastcoord.network.reference import network
-from tests import cases, cases_gaussian, cases_peaks, cases_splat
+from tests import cases, cases_gaussian, cases_peaks, cases_simcc, cases_splat
 from tests.cases import Case
 
 
@@ -50,8 +52,8 @@ class Operation:
 
     @property
     def room(self) -> str:
-        """`decode`, `encode` or `CoordNet`: what form the arguments and the result have."""
-        return self.name.split(".")[0]
+        """What form the arguments and the result have: `decode` or `encode` those of maps, `simcc`, or `CoordNet`."""
+        return "simcc" if self.name.endswith(".simcc") else self.name.split(".")[0]
 
     @property
     def argument(self) -> str:
@@ -125,6 +127,37 @@ def rounding_encoder(reference):
     return adapted
 
 
+def axes_decoder(reference):
+    """As `decoder`, for the bins of two axes."""
+
+    @functools.wraps(reference)
+    def adapted(x_axes, y_axes, *, grid=None, working, **options):
+        x_axes, y_axes = np.asarray(x_axes), np.asarray(y_axes)
+        xy, *others = reference(x_axes, y_axes, dtype=working, **options)
+        if grid is not None:
+            height, width = (round(axes.shape[-1] / options.get("split_ratio", 2.0)) for axes in (y_axes, x_axes))
+            xy = cases.in_grid(grid, xy, height, width)
+        return xy, *others
+
+    return adapted
+
+
+def label_encoder(reference):
+    """As `rounding_encoder`, of labels of two axes."""
+
+    @functools.wraps(reference)
+    def adapted(points, *, return_weight=False, grid=None, working, **options):
+        if options.get("dtype") == "bfloat16":
+            options["dtype"] = cases.half_type("bfloat16")
+        points = np.asarray(points)
+        if grid is not None:
+            points = cases.in_pixels(grid, points, *options["shape"])
+        x, y, weight = reference(points, working=working, **options)
+        return x, y, weight if return_weight else None
+
+    return adapted
+
+
 def networked(net):
     """The reference of a network of one image channel, for the images of a case."""
 
@@ -181,6 +214,10 @@ OPERATIONS = (
         frozenset({"score", "status", "count"}),
         is_general=True,
     ),
+    Operation(
+        *("decode.simcc", fc.decode.simcc, axes_decoder(decode_simcc), cases_simcc.axes),
+        frozenset({"score", "status"}),
+    ),
     Operation("decode.soft_argmax", fc.decode.soft_argmax, decoder(decode_soft_argmax), cases.logits, is_general=True),
     Operation(
         *("decode.center_of_mass", fc.decode.center_of_mass, decoder(decode_center_of_mass), cases.masses),
@@ -195,6 +232,11 @@ OPERATIONS = (
         frozenset({"weight"}),
         has_points_outside=True,
         is_general=True,
+    ),
+    Operation(
+        *("encode.simcc", fc.encode.simcc, label_encoder(encode_simcc), cases_simcc.labels),
+        frozenset({"weight"}),
+        has_points_outside=True,
     ),
     Operation("encode.splat", fc.encode.splat, encoder(encode_splat), cases_splat.splats, frozenset({"weight"})),
     *(

@@ -1,5 +1,6 @@
 """Every operation on CUDA arrays: in the simulator, as sm_90 machine code, and on a GPU where there is one."""
 
+import inspect
 import subprocess
 import sys
 
@@ -56,6 +57,8 @@ _LARGER = {
     "encode.onehot": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.gaussian": (),
+    "decode.simcc": (),
+    "encode.simcc": (),
     "encode.splat": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
     "CoordNet.onehot": ("type float32, dense", "type uint8, patches", "type float64, sparse", "layout crop, wide"),
@@ -94,6 +97,8 @@ def has_turn(operation, number, form):
     """
     if str(operation) == "decode.peaks":  # whose kernel has one form, and is slow in the simulator
         return form == "blocks" and number % 4 == 0
+    if operation.room == "simcc":  # whose kernels have one form
+        return form == "warps"
     if form == "parts":
         return operation.room == "decode" and number % 10 == 0
     is_slow = operation.room == "CoordNet" or str(operation) == "decode.center_of_mass"
@@ -178,10 +183,16 @@ def garbage_like(array):
     return garbage(array.shape, array.dtype)
 
 
+def _like(like, name):
+    return like if name in ("maps", "x", "y") else garbage_like
+
+
 def given(result, like):
     """Arrays to write into, for what looks like `result`: `out`, and the same by name."""
     arrays = {
-        name: None if array is None else Foreign((like if name == "maps" else garbage_like)(array), array.itemsize)
+        name: None
+        if array is None
+        else Foreign((like if name in ("maps", "x", "y") else garbage_like)(array), array.itemsize)
         for name, array in members(result).items()
     }
     return (type(result)(**arrays) if hasattr(result, "_asdict") else arrays["maps"]), arrays
@@ -190,22 +201,24 @@ def given(result, like):
 def check(operation, case):
     """The case agrees with the reference on the device, also off multiples of 16 bytes and in arrays that are given."""
     arguments = case.arguments
-    array = np.asarray(arguments[0])
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
-        with pytest.raises(ValueError, match=f"{operation.argument}: expected aligned elements, whole elements apart"):
-            operation.function(Foreign(array, 1), **case.options)
-        return
-    result = on_host(operation.function(Foreign(array), **case.options))
+    arrays = [np.asarray(argument) for argument in arguments]
+    for name, array in zip(inspect.signature(operation.function).parameters, arrays, strict=False):
+        if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+            with pytest.raises(ValueError, match=f"{name}: expected aligned elements, whole elements apart"):
+                operation.function(*[Foreign(other, array is other) for other in arrays], **case.options)
+            return
+    result = on_host(operation.function(*[Foreign(array) for array in arrays], **case.options))
     assert_agrees(operation, result, arguments, case.options)
-    source = Foreign(array, array.itemsize)
-    for like in (garbage_like, every_second)[: 2 if operation.room == "encode" else 1]:
+    sources = [Foreign(array, array.itemsize) for array in arrays]
+    for like in (garbage_like, every_second)[: 2 if operation.name.startswith("encode.") else 1]:
         out, guards = given(result, like)
-        assert operation.function(source, **case.options, out=out) is out
+        assert operation.function(*sources, **case.options, out=out) is out
         # Sums in another order, since the groups of 16 bytes begin at other pixels, may differ in the last bit.
         assert_agrees(operation, on_host(out), arguments, case.options)
         for guard in filter(None, guards.values()):
             guard.assert_only(guard.copy_to_host())
-    source.assert_only(array)
+    for source, array in zip(sources, arrays, strict=True):
+        source.assert_only(array)
 
 
 # In the simulator
@@ -671,9 +684,10 @@ class OnNoDevice:
 @pytest.mark.skipif(not config.ENABLE_CUDASIM and cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_a_gpu_the_error_says_so():
     for operation in OPERATIONS:
-        options = {"shape": (3, 4)} if operation.room == "encode" else {}
+        options = {"shape": (3, 4)} if operation.name.startswith("encode.") else {}
+        arrays = [OnNoDevice()] * (2 if operation.name == "decode.simcc" else 1)
         with pytest.raises(RuntimeError, match="a CUDA array needs an NVIDIA driver and a GPU, and none was found"):
-            operation.function(OnNoDevice(), **options)
+            operation.function(*arrays, **options)
 
 
 @needs_compiler

@@ -104,8 +104,8 @@ def simcc(
            [30.  , 20.  ]], dtype=float32)
     """
     ratio = split_ratio_of(split_ratio)
-    if not (refine is None or isinstance(refine, str)) or not (refine is None or refine in STEPS):
-        raise ValueError(f"refine: expected None or one of {tuple(STEPS)}; got {refine!r}")
+    if not (refine is None or isinstance(refine, str)) or refine not in STEPS:
+        raise ValueError(f"refine: expected one of {tuple(STEPS)}; got {refine!r}")
     skips = skips_nan(nan)
     if not (compat is None or (isinstance(compat, str) and compat == "mmpose")):
         raise ValueError(f'compat: expected None or "mmpose"; got {compat!r}')
@@ -113,7 +113,7 @@ def simcc(
     if compat is not None:
         least = max(0.0, least)  # 0 for NaN
     if is_on_gpu(x_logits) or is_on_gpu(y_logits):
-        on_gpu: Decoded = _cuda().simcc(x_logits, y_logits, ratio, refine, compat, skips, least, grid, out)
+        on_gpu: Decoded = _cuda().simcc(x_logits, y_logits, ratio, STEPS[refine], compat, skips, least, grid, out)
         return on_gpu
     library = library_of(x_logits)
     if library_of(y_logits) is not library and not isinstance(y_logits, (list, tuple)):
@@ -133,7 +133,7 @@ def simcc(
         with np.errstate(over="ignore"):  # beyond the type it is infinite
             limit = score.dtype.type(least)
         scale = score.dtype.type(ratio)
-        cpu.simcc(x_axes, y_axes, skips, limit, scale, numbers, xy, score, status, refine, compat is not None)
+        cpu.simcc(x_axes, y_axes, skips, limit, scale, numbers, xy, score, status, STEPS[refine], compat is not None)
 
     return answered((x_bins, y_bins), library, x_axes.batch, dtype, out, decode)
 

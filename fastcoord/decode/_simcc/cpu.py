@@ -18,15 +18,14 @@ from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._stretches import stretches
 from fastcoord._vector import convert, out_of_line
-from fastcoord.decode._simcc.formula import BORDER, STEPS, in_pixels, missing, weaker
+from fastcoord.decode._simcc.formula import BORDER, NO_STEP, in_pixels, missing, step, weaker
 
 TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many points
 GROUP = 64  # points that one call decodes, at most
 
 
-def _points(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: bool) -> Any:
+def _points(is_adjacent: bool, is_half: bool) -> Any:
     _lowest_of, lanes_of, read, find = steps(is_adjacent, is_half)
-    is_refined, step = refine is not None, STEPS.get(refine or "", STEPS["quadratic"])
 
     @inlined
     def largest(place: Any, at: int, stride: int, bins: int, infinity: Any) -> Any:
@@ -46,7 +45,7 @@ def _points(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: b
         return state
 
     @inlined
-    def refined(place: Any, at: int, stride: int, bins: int, position: int) -> Any:
+    def refined(kind: int, place: Any, at: int, stride: int, bins: int, position: int) -> Any:
         """The step from the largest bin, in float64."""
         unit = np.float64(0)
         if position == 0 or position == bins - 1:
@@ -54,7 +53,7 @@ def _points(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: b
         before = convert(place[at + (position - 1) * stride], unit)
         middle = convert(place[at + position * stride], unit)
         behind = convert(place[at + (position + 1) * stride], unit)
-        return step(before, middle, behind)
+        return step(kind, before, middle, behind)
 
     @outlined
     def decode_points(
@@ -66,6 +65,8 @@ def _points(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: b
         last: int,
         number: int,
         infinity: Any,
+        kind: int,
+        has_missing: bool,
         skips: bool,
         threshold: Any,
         split_ratio: Any,
@@ -92,9 +93,9 @@ def _points(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: b
             y_score = convert(y_place[y_at + row * y_stride], threshold)
             weakest = weaker(x_score, y_score)
             x, y, bits = convert(column, threshold), convert(row, threshold), 0
-            if is_refined and is_found and not is_spoilt and not weakest <= threshold:
-                dx, x_bits = refined(x_place, x_at, x_stride, x_bins, column)
-                dy, y_bits = refined(y_place, y_at, y_stride, y_bins, row)
+            if kind != NO_STEP and is_found and not is_spoilt and not weakest <= threshold:
+                dx, x_bits = refined(kind, x_place, x_at, x_stride, x_bins, column)
+                dy, y_bits = refined(kind, y_place, y_at, y_stride, y_bins, row)
                 x, y = convert(convert(column, dx) + dx, threshold), convert(convert(row, dy) + dy, threshold)
                 bits = x_bits | y_bits
             x, y = in_pixels(x, split_ratio), in_pixels(y, split_ratio)
@@ -109,8 +110,8 @@ def _points(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: b
 
 
 @functools.cache
-def _decoder(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: bool) -> Kernel:
-    decode_points = _points(is_adjacent, is_half, refine, has_missing)
+def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
+    decode_points = _points(is_adjacent, is_half)
 
     @kernel
     def decode(
@@ -122,6 +123,8 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: 
         points: int,
         group: int,
         infinity: Any,
+        kind: int,
+        has_missing: bool,
         skips: bool,
         threshold: Any,
         split_ratio: Any,
@@ -145,6 +148,8 @@ def _decoder(is_adjacent: bool, is_half: bool, refine: str | None, has_missing: 
                 first + group if points - first > group else points,
                 first_point,
                 infinity,
+                kind,
+                has_missing,
                 skips,
                 threshold,
                 split_ratio,
@@ -175,16 +180,16 @@ def simcc(
     xy: Any,
     score: Any,
     status: Any,
-    refine: str | None = None,
-    has_missing: bool = False,
+    kind: int,
+    has_missing: bool,
 ) -> None:
     """Decode the axes, maps of one row each, into flat arrays.
 
-    `threshold`, of the type of `score` as is `split_ratio`, is NaN if there is none; `grid` holds a grid's numbers.
+    `kind` is one of the STEPS. `threshold`, of the type of `score` as is `split_ratio`, is NaN if there is none; `grid` holds a grid's numbers.
     """
     form = format_of(x_axes.memory.dtype)
     is_adjacent = x_axes.column_stride == 1 and y_axes.column_stride == 1
-    decode = _decoder(is_adjacent, form is not None, refine, has_missing)
+    decode = _decoder(is_adjacent, form is not None)
     infinity = np.int16(0 if form is None else INFINITY_BITS[form])
     group = max(min(score.size // TASKS, GROUP), 1)
     for first, end in stretches(x_axes.count, y_axes.count, score.size):
@@ -198,6 +203,8 @@ def simcc(
             end - first,
             group,
             infinity,
+            kind,
+            has_missing,
             skips,
             threshold,
             split_ratio,

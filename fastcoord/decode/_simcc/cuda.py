@@ -1,6 +1,5 @@
 """Who visits which bin of the axes of points on a GPU: a warp the bins of x of a point, then those of y."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from fastcoord._placement_cuda import placed, placement
 from fastcoord._simcc_options import maps_of_bins, pixels_of_bins, require_alike
 from fastcoord._stretches import stretches
 from fastcoord._vector import convert, like
-from fastcoord.decode._simcc.formula import BORDER, STEPS, in_pixels, missing, weaker
+from fastcoord.decode._simcc.formula import BORDER, NO_STEP, in_pixels, missing, step, weaker
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
 
@@ -47,76 +46,69 @@ def _visited(bins: Any, first: Any, layout: Any, lane: Any, unit: Any) -> Any:
     return state
 
 
-def _decoder(refine: str | None, has_missing: bool) -> Any:
-    is_refined, step = refine is not None, STEPS.get(refine or "", STEPS["quadratic"])
-
-    @inlined
-    def refined(bins: Any, first: Any, layout: Any, position: Any, unit: Any) -> Any:
-        """The step from the largest bin, and status bits."""
-        if position == 0 or position == layout.columns - 1:
-            return like(unit, 0), BORDER
-        before = convert(bins[np.uint64(first + (position - 1) * layout.column_stride)], unit)
-        middle = convert(bins[np.uint64(first + position * layout.column_stride)], unit)
-        behind = convert(bins[np.uint64(first + (position + 1) * layout.column_stride)], unit)
-        return step(before, middle, behind)
-
-    @cuda.jit  # type: ignore[untyped-decorator]
-    def decode(
-        x_bins: Any,
-        x_layout: Any,
-        first_in_x: int,
-        y_bins: Any,
-        y_layout: Any,
-        first_in_y: int,
-        first_point: int,
-        points: int,
-        unit: Any,
-        skips: bool,
-        threshold: Any,
-        split_ratio: Any,
-        numbers: Any,
-        each: Any,
-        has_each: bool,
-        xy: Any,
-        score: Any,
-        status: Any,
-    ) -> None:
-        lane = cuda.threadIdx.x % WARP
-        i: Any = np.int64(cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP)
-        if i < points:  # the same for a warp
-            x_at, y_at = first_element(first_in_x + i, x_layout), first_element(first_in_y + i, y_layout)
-            x_state = _merged(_visited(x_bins, x_at, x_layout, lane, unit))
-            y_state = _merged(_visited(y_bins, y_at, y_layout, lane, unit))
-            if lane == 0:
-                is_found = x_state[1] != NOWHERE and y_state[1] != NOWHERE
-                is_spoilt = (x_state[3] | y_state[3]) != 0 and not skips
-                column: Any = np.int64(x_state[1]) if is_found else np.int64(0)
-                row: Any = np.int64(y_state[1]) if is_found else np.int64(0)
-                weakest = weaker(convert(x_state[0], threshold), convert(y_state[0], threshold))
-                x, y, bits = convert(column, threshold), convert(row, threshold), 0
-                if is_refined and is_found and not is_spoilt and not weakest <= threshold:
-                    dx, x_bits = refined(x_bins, x_at, x_layout, column, threshold)
-                    dy, y_bits = refined(y_bins, y_at, y_layout, row, threshold)
-                    x, y, bits = x + dx, y + dy, x_bits | y_bits
-                x, y = in_pixels(x, split_ratio), in_pixels(y, split_ratio)
-                several = x_state[2] | y_state[2]
-                x, y, weakest, flags = finish(weakest, x, y, is_found, several, is_spoilt, threshold)
-                at = first_point + i
-                x, y = placed(x, y, at, numbers, each, has_each)
-                if has_missing and flags & EMPTY != 0:
-                    x, y = missing(split_ratio), missing(split_ratio)
-                xy[np.uint64(2 * at)] = x
-                xy[np.uint64(2 * at + 1)] = y
-                score[np.uint64(at)] = weakest
-                status[np.uint64(at)] = flags | bits
-
-    return decode
+@inlined
+def _refined(kind: int, bins: Any, first: Any, layout: Any, position: Any, unit: Any) -> Any:
+    """The step from the largest bin, and status bits."""
+    if position == 0 or position == layout.columns - 1:
+        return like(unit, 0), BORDER
+    before = convert(bins[np.uint64(first + (position - 1) * layout.column_stride)], unit)
+    middle = convert(bins[np.uint64(first + position * layout.column_stride)], unit)
+    behind = convert(bins[np.uint64(first + (position + 1) * layout.column_stride)], unit)
+    return step(kind, before, middle, behind)
 
 
-@functools.cache
-def decoder(refine: str | None, has_missing: bool) -> Any:
-    """The kernel for this kind of step."""
-    return _decoder(refine, has_missing)
+@cuda.jit  # type: ignore[untyped-decorator]
+def decode(
+    x_bins: Any,
+    x_layout: Any,
+    first_in_x: int,
+    y_bins: Any,
+    y_layout: Any,
+    first_in_y: int,
+    first_point: int,
+    points: int,
+    unit: Any,
+    kind: int,
+    has_missing: bool,
+    skips: bool,
+    threshold: Any,
+    split_ratio: Any,
+    numbers: Any,
+    each: Any,
+    has_each: bool,
+    xy: Any,
+    score: Any,
+    status: Any,
+) -> None:
+    """The answers for all points; `kind` is one of the STEPS."""
+    lane = cuda.threadIdx.x % WARP
+    i: Any = np.int64(cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP)
+    if i < points:  # the same for a warp
+        x_at, y_at = first_element(first_in_x + i, x_layout), first_element(first_in_y + i, y_layout)
+        x_state = _merged(_visited(x_bins, x_at, x_layout, lane, unit))
+        y_state = _merged(_visited(y_bins, y_at, y_layout, lane, unit))
+        if lane == 0:
+            is_found = x_state[1] != NOWHERE and y_state[1] != NOWHERE
+            is_spoilt = (x_state[3] | y_state[3]) != 0 and not skips
+            column: Any = np.int64(x_state[1]) if is_found else np.int64(0)
+            row: Any = np.int64(y_state[1]) if is_found else np.int64(0)
+            weakest = weaker(convert(x_state[0], threshold), convert(y_state[0], threshold))
+            x, y, bits = convert(column, threshold), convert(row, threshold), 0
+            if kind != NO_STEP and is_found and not is_spoilt and not weakest <= threshold:
+                dx, x_bits = _refined(kind, x_bins, x_at, x_layout, column, threshold)
+                dy, y_bits = _refined(kind, y_bins, y_at, y_layout, row, threshold)
+                x, y, bits = x + dx, y + dy, x_bits | y_bits
+            x, y = in_pixels(x, split_ratio), in_pixels(y, split_ratio)
+            several = x_state[2] | y_state[2]
+            x, y, weakest, flags = finish(weakest, x, y, is_found, several, is_spoilt, threshold)
+            at = first_point + i
+            x, y = placed(x, y, at, numbers, each, has_each)
+            if has_missing and flags & EMPTY != 0:
+                x, y = missing(split_ratio), missing(split_ratio)
+            xy[np.uint64(2 * at)] = x
+            xy[np.uint64(2 * at + 1)] = y
+            score[np.uint64(at)] = weakest
+            status[np.uint64(at)] = flags | bits
 
 
 # On the host
@@ -126,7 +118,7 @@ def simcc(
     x_logits: Any,
     y_logits: Any,
     split_ratio: float,
-    refine: str | None,
+    kind: int,
     compat: str | None,
     skips: bool,
     threshold: float,
@@ -163,19 +155,26 @@ def simcc(
             unit = number_type(loaded_type(seen_x.dtype))(1)
             with np.errstate(over="ignore"):  # beyond the type it is infinite
                 limit = number(threshold)
-            last = unit, skips, limit, number(split_ratio), *placement(numbers, x_logits, written[0]), *written
-            _launch(decoder(refine, compat is not None), x_axes, x_logits, y_axes, y_logits, seen_score.size, last)
+            last = (
+                unit,
+                kind,
+                compat is not None,
+                skips,
+                limit,
+                number(split_ratio),
+                *placement(numbers, x_logits, written[0]),
+                *written,
+            )
+            _launch(x_axes, x_logits, y_axes, y_logits, seen_score.size, last)
     return Decoded(xy, score, None, status) if out is None else out
 
 
-def _launch(
-    kernel: Any, x_axes: Maps, x_logits: Any, y_axes: Maps, y_logits: Any, points: int, last: tuple[Any, ...]
-) -> None:
+def _launch(x_axes: Maps, x_logits: Any, y_axes: Maps, y_logits: Any, points: int, last: tuple[Any, ...]) -> None:
     x_memory, y_memory = flat_memory("x_logits", x_axes.memory, x_logits), flat_memory("y", y_axes.memory, y_logits)
     x_layouts, y_layouts = layouts(x_axes, 0, WARP), layouts(y_axes, 0, WARP)
     for first, end in stretches(x_axes.count, y_axes.count, points):
         launch(
-            kernel,
+            decode,
             -(-(end - first) // (THREADS // WARP)),
             THREADS,
             x_logits,

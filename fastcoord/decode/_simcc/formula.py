@@ -50,7 +50,14 @@ def gaussian(before: Any, at: Any, behind: Any) -> Any:
     return parabola(low, like(at, 0), high)
 
 
-STEPS = {"quadratic": parabola, "gaussian": gaussian}
+STEPS = {None: 0, "quadratic": 1, "gaussian": 2}
+NO_STEP, _PARABOLA, _GAUSSIAN = range(3)
+
+
+@inlined
+def step(kind: Any, before: Any, at: Any, behind: Any) -> Any:
+    """The step of this kind: one of STEPS."""
+    return gaussian(before, at, behind) if kind == _GAUSSIAN else parabola(before, at, behind)
 
 
 @inlined

@@ -30,7 +30,7 @@ def simcc(x_logits, y_logits, *, split_ratio=2.0, refine=None, threshold=None, n
             continue
         for i, (axis, found) in enumerate(zip(axes, bins, strict=True)):
             step, bits = (0, 0) if refine is None else _step(axis.astype(dtype), found[0], refine)
-            xy[(*index, i)] = (dtype(found[0]) + dtype(step)) / dtype(split_ratio)
+            xy[(*index, i)] = (np.asarray(found[0], dtype) + np.asarray(step, dtype)) / np.asarray(split_ratio, dtype)
             status[index] |= bits
     return xy, score, None, status
 
