@@ -30,8 +30,16 @@ class Arrays(NamedTuple):
 
 def _of_floats(given: Arrays) -> dict[str, Any]:
     """The options of an encoder whose maps are floats: where the others are not, as it is without options."""
-    is_float = given.maps.dtype.kind == "f" or format_of(given.canvas["dtype"]) is not None
-    return given.canvas if is_float else {"shape": given.canvas["shape"]}
+    return given.canvas if _is_float(given) else {"shape": given.canvas["shape"]}
+
+
+def _float_type(given: Arrays) -> Any:
+    """That of the maps if they are floats."""
+    return given.canvas["dtype"] if _is_float(given) else np.float32
+
+
+def _is_float(given: Arrays) -> bool:
+    return given.maps.dtype.kind == "f" or format_of(given.canvas["dtype"]) is not None
 
 
 # Every public function, by name: how it is called. `maps` lie in memory in each way for which there is a kernel. Of
@@ -40,6 +48,7 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
     "decode.onehot": lambda given: decode.onehot(given.maps),
     "decode.argmax": lambda given: decode.argmax(given.maps),
     "decode.peaks": lambda given: decode.peaks(given.maps),
+    "decode.simcc": lambda given: decode.simcc(given.maps, given.maps),  # each row is one of bins
     "decode.soft_argmax": lambda given: decode.soft_argmax(given.maps),
     "decode.center_of_mass": lambda given: decode.center_of_mass(given.maps),
     "encode.onehot": lambda given: [
@@ -47,6 +56,11 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
     ],
     "encode.box": lambda given: [encode.box(xy, **given.canvas) for xy in given.points],
     "encode.gaussian": lambda given: [encode.gaussian(xy, **_of_floats(given)) for xy in given.points],
+    "encode.simcc": lambda given: [
+        # as many bins as the maps have pixels, or about that
+        encode.simcc(np.broadcast_to(xy, (32, *xy.shape)), shape=given.canvas["shape"], dtype=_float_type(given))
+        for xy in given.points
+    ],
     "encode.splat": lambda given: [encode.splat(xy, **given.canvas) for xy in given.points],
     "CoordNet.onehot": lambda given: CoordNet.onehot_decoder(*given.maps.shape[1:])(given.maps),
     "CoordNet.box": lambda given: CoordNet.box_decoder(*given.maps.shape[1:])(given.maps),

@@ -20,7 +20,7 @@ def axes_of(batch, bins, dtype="float32", levels=None):
     """Random bins of x and of y; with so many `levels`, several are equal."""
     if dtype in cases.HALVES:
         return tuple(cases.halved(axis, dtype) for axis in axes_of(batch, bins, levels=levels))
-    made = tuple(cases.dense((*batch, n), dtype) for n in bins)
+    made = cases.dense((*batch, bins[0]), dtype), np.roll(cases.dense((*batch, bins[1]), dtype), 1, -1)
     if levels is not None:
         made = tuple((axis.astype(np.float64) * 100 % levels).astype(dtype) for axis in made)
     return made
@@ -119,10 +119,9 @@ def labels() -> Iterator[Case]:
         yield case(f"type {dtype}, sum", points, (5,), 9, 20, shape=(9, 20), dtype=dtype, norm="sum")
         yield case(f"type {dtype}, density", points, (5,), 9, 20, shape=(9, 20), dtype=dtype, norm="density")
         yield case(f"value missing, {dtype}", np.array, _MISSING, return_weight=True, dtype=dtype, sigma=2)
-        yield case(f"large, {dtype}", points, (41, 17), 64, 97, shape=(64, 97), dtype=dtype, is_small=False)
-        yield case(
-            f"large, {dtype}, sum", points, (41, 17), 64, 97, shape=(64, 97), dtype=dtype, is_small=False, norm="sum"
-        )
+        big = {"shape": (64, 97), "dtype": dtype, "is_small": False}
+        yield case(f"large, {dtype}", points, (41, 17), 64, 97, **big)
+        yield case(f"large, {dtype}, sum", points, (41, 17), 64, 97, norm="sum", **big)
     for dtype in cases.POINT_TYPES:
         yield case(f"type of points {dtype}", points, (3,), 9, 13, dtype)
     for height, width in ((1, 1), (1, 7), (7, 1), (8, 16), (16, 17), (33, 31), (63, 65), (127, 129), (256, 192)):

@@ -18,11 +18,13 @@ from fastcoord.decode._center_of_mass import cuda as mass
 from fastcoord.decode._center_of_mass import gradient_cuda as slopes
 from fastcoord.decode._onehot import cuda as decode
 from fastcoord.decode._peaks import cuda as peaks
+from fastcoord.decode._simcc import cuda as read_bins
 from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.decode._soft_argmax import gradient_cuda as soft_vjp
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._gaussian import cuda as gaussian
 from fastcoord.encode._onehot import cuda as onehot
+from fastcoord.encode._simcc import cuda as write_bins
 from fastcoord.encode._splat import cuda as splat
 from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
@@ -476,6 +478,22 @@ def peak_types(dtype, working):
     return types.void(pixels, LAYOUT, types.int64, *search, out.dtype, *placement_types(out), out, out, WORDS, WORDS)
 
 
+def bins_types(dtype, working):
+    out = DOUBLES if dtype == "float64" else FLOATS
+    bins, working = types.CPointer(from_dtype(np.dtype(dtype))), from_dtype(np.dtype(working))
+    axes = bins, LAYOUT, types.int64, bins, LAYOUT, *[types.int64] * 3
+    options = working, types.int64, types.boolean, types.boolean, out.dtype, out.dtype
+    return types.void(*axes, *options, *placement_types(out), out, out, WORDS)
+
+
+def labels_types(dtype):
+    number = from_dtype(np.dtype(dtype))
+    where = types.CPointer(number), LAYOUT, FLOATS, LAYOUT, FLOATS, *[types.int64] * 6, types.boolean, types.boolean
+    placement = types.float32, types.float64, types.UniTuple(types.float32, NUMBERS), FLOATS, types.boolean
+    sizes = types.UniTuple(number, 6), types.UniTuple(number, 2)
+    return types.void(*where, *placement, *sizes, types.int64, types.float64, types.boolean, types.int64)
+
+
 def soft_types(dtype):
     number = types.float64 if dtype == "float64" else types.float32
     counts, out = [types.int64] * 3, types.CPointer(number)
@@ -564,6 +582,12 @@ KERNELS = [
             ("float64", "float64"),
         )
     ),
+    *(
+        (f"simcc {dtype}", read_bins.decode, bins_types(dtype, working), {}, dtype == "float64")
+        for dtype, working in (("float32", "float32"), ("uint8", "int32"), ("float64", "float64"))
+    ),
+    # the place of a point in bins is computed in float64
+    *((f"labels {dtype}", write_bins.encode, labels_types(dtype), {}, True) for dtype in ("float32", "float64")),
     ("slopes float32", slopes.writers[4], slope_types("float32", "float32"), {"STG.E.128": 1}, False),
     ("slopes uint8", slopes.writers[4], slope_types("uint8", "float32"), {"STG.E.128": 1}, False),
     ("slopes float32 strided", slopes.writers[1], slope_types("float32", "float32"), {}, False),

@@ -17,7 +17,7 @@ from fastcoord._largest_search import BLOCKS, LINES, steps
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
 from fastcoord._stretches import stretches
-from fastcoord._vector import convert, out_of_line
+from fastcoord._vector import convert, first_lane, out_of_line
 from fastcoord.decode._simcc.formula import BORDER, NO_STEP, in_pixels, missing, step, weaker
 
 TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many points
@@ -25,23 +25,21 @@ GROUP = 64  # points that one call decodes, at most
 
 
 def _points(is_adjacent: bool, is_half: bool) -> Any:
-    _lowest_of, lanes_of, read, find = steps(is_adjacent, is_half)
+    lowest_of, lanes_of, read, find = steps(is_adjacent, is_half)
 
-    @inlined
+    @outlined
     def largest(place: Any, at: int, stride: int, bins: int, infinity: Any) -> Any:
         """The state of an axis."""
+        out_of_line()  # one copy of the search: four took 20 s to compile for uint8
         span = BLOCKS * LINES * lanes_of(place)
-        first = span if bins > span else bins
-        values, marks, is_spoilt = read(place, at, stride, first, infinity)
-        state = find(place, at, stride, first, infinity, values, marks, 1 if is_spoilt else 0)
-        if bins > span:
-            for begin in range(span, bins, span):
-                some = span if bins - begin > span else bins - begin
-                here = at + begin * stride
-                values, marks, is_spoilt = read(place, here, stride, some, infinity)
-                found = find(place, here, stride, some, infinity, values, marks, 1 if is_spoilt else 0)
-                position = found[1] if found[1] == FAR else found[1] + begin
-                state = merge(state, (found[0], position, found[2], found[3]), FAR)
+        state = (first_lane((lowest_of(place, at, infinity),))[0], FAR, 0, 0)
+        for begin in range(0, bins, span):
+            some = span if bins - begin > span else bins - begin
+            here = at + begin * stride
+            values, marks, is_spoilt = read(place, here, stride, some, infinity)
+            found = find(place, here, stride, some, infinity, values, marks, 1 if is_spoilt else 0)
+            position = found[1] if found[1] == FAR else found[1] + begin
+            state = merge(state, (found[0], position, found[2], found[3]), FAR)
         return state
 
     @inlined
@@ -185,7 +183,8 @@ def simcc(
 ) -> None:
     """Decode the axes, maps of one row each, into flat arrays.
 
-    `kind` is one of the STEPS. `threshold`, of the type of `score` as is `split_ratio`, is NaN if there is none; `grid` holds a grid's numbers.
+    `kind` is one of the STEPS. `threshold`, of the type of `score` as is `split_ratio`, is NaN if there is none; `grid`
+    holds a grid's numbers.
     """
     form = format_of(x_axes.memory.dtype)
     is_adjacent = x_axes.column_stride == 1 and y_axes.column_stride == 1
