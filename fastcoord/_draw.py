@@ -44,6 +44,7 @@ def drawn(
     *,
     may_be_outside: bool = False,
     joins: str | None = None,
+    members: int = 0,
 ) -> Any:
     """What an encoder returns, by ``draw(maps, points, weight)``, which writes a map and a weight for each point.
 
@@ -51,7 +52,7 @@ def drawn(
     `points` is flat, x and y in turn, in pixels, and `weight` too: 1 where the pixel nearest to the point is on the
     canvas, and 0, over a map of zeros, where it is not. Maps of float16 and bfloat16 are uint16 to `draw`. With
     `may_be_outside` only points that are not finite are missing. If it `joins` them, all points of the last batch axis
-    have one map.
+    have one map. With `members` there are so many maps for each point, one after the other.
 
     Raises
     ------
@@ -73,6 +74,8 @@ def drawn(
     of_maps = _batch_of_maps(points, joins)
     require_grid(grid)
     numbers = None if grid is None else way_back(grid, points, height, width, of_maps)
+    if members:
+        of_maps = (*of_maps, members)
     whole = batch_with_canvas(of_maps, height, width, axes)
     given_images, given_weight = encoded_members(out) if return_weight and out is not None else (out, None)
     name = "out.maps" if return_weight else "out"

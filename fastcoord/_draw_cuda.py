@@ -122,6 +122,7 @@ def drawn(
     out: Any,
     value: Any,
     *numbers: Any,
+    members: int = 0,
 ) -> Any:
     """What an encoder returns for CUDA arrays: of PyTorch, CuPy or Numba, or what has `__cuda_array_interface__`.
 
@@ -135,7 +136,8 @@ def drawn(
 
     `encoders` are kernels by the number of pixels in a group; that of 1 is for pixels anywhere. The last arguments of a
     kernel are the placement of the grid's way back, `value`, in the type of the pixels as they are written (a bool as a
-    byte, a float of 16 bits as its bits), and `numbers`.
+    byte, a float of 16 bits as its bits), and `numbers`. With `members` there are so many maps for each point, one
+    after the other, and kernels get the number of the first in the layout of the points as one of a map.
 
     Raises
     ------
@@ -155,7 +157,7 @@ def drawn(
     require_grid(grid)
     position: Any = np.dtype(np.float32 if seen.dtype == np.float32 else np.float64)
     back = numbers_for(grid, position, height, width, batch, back=True)
-    whole = batch_with_canvas(batch, height, width, axes)
+    whole = batch_with_canvas((*batch, members) if members else batch, height, width, axes)
     given = (out, None)
     if return_weight and out is not None:
         given = encoded_members(out)
@@ -168,7 +170,7 @@ def drawn(
         if seen.size:
             points = maps("xy", seen[..., np.newaxis, :], (-2, -1))
             last = *placement(back, xy, weights), written.memory.dtype.type(value), *numbers
-            _launch(encoders, written, images, points, xy, weights, position.type(1), last)
+            _launch(encoders, written, images, points, xy, weights, position.type(1), last, max(members, 1))
     if not return_weight:
         return images
     return Encoded(images, weight) if out is None else out
@@ -183,6 +185,7 @@ def _launch(
     weights: Any,
     point_unit: Any,
     last: tuple[Any, ...],
+    members: int,
 ) -> None:
     height, width, dtype = written.height, written.width, written.memory.dtype
     is_whole = written.column_stride == 1 and written.row_stride == width
@@ -193,7 +196,8 @@ def _launch(
     points_memory = flat_memory("xy", points.memory, xy)
     image_layouts = layouts(written, before, WARP)
     point_layouts = layouts(points, 0, WARP)
-    for first, end in stretches(written.count, points.count, written.count * len(written.starts)):
+    of_points = points.count * members  # maps whose points have one layout
+    for first, end in stretches(written.count, of_points, written.count * len(written.starts)):
         launch(
             encoders[items],
             -(-(end - first) * tiles // (THREADS // WARP)),
@@ -203,11 +207,11 @@ def _launch(
             in_words,
             image_layouts[first // written.count],
             points_memory,
-            point_layouts[first // points.count],
+            point_layouts[first // of_points],
             weights,
             first,
             first % written.count,
-            first % points.count,
+            first % of_points,
             end - first,
             tiles,
             TILE,

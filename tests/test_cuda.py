@@ -681,8 +681,9 @@ def test_kernels_compile_to_what_they_should(capsys):
         assert bool(code.float64) == has_float64, name
         assert all(code.memory()[operation] >= count for operation, count in wide.items()), name
         assert not code.memory("ATOM", "ATOMG", "ATOMS", "RED", "REDG"), name
-        # One lane divides by the mass of a map, for which there is a routine; others hold six sums and their rests
-        routines: tuple[str, ...] = ("div_rn",) if name.startswith(("mass", "slopes")) else ()
+        # One lane divides, by the mass of a map or the bins of a pixel, for which there is a routine; of the first two
+        # others hold six sums and their rests
+        routines: tuple[str, ...] = ("div_rn",) if name.startswith(("mass", "slopes", "simcc")) else ()
         if name.startswith("peaks"):  # integers, of 64 bits: once for a peak, and for a row of a plateau
             routines = ("div_s64", "div_u64", "rem_s64")
         calls = [line for line in code.sass.splitlines() if "CALL" in line]
