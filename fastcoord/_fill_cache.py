@@ -33,6 +33,12 @@ def _of_floats(given: Arrays) -> dict[str, Any]:
     return given.canvas if _is_float(given) else {"shape": given.canvas["shape"]}
 
 
+def _of_wide_floats(given: Arrays) -> dict[str, Any]:
+    """The options of an encoder that has no floats of 16 bits, and several maps for each point."""
+    is_wide = given.maps.dtype.kind == "f" and given.maps.dtype.itemsize > 2
+    return {"shape": given.canvas["shape"], "dtype": given.canvas["dtype"] if is_wide else np.float32}
+
+
 def _float_type(given: Arrays) -> Any:
     """That of the maps if they are floats."""
     return given.canvas["dtype"] if _is_float(given) else np.float32
@@ -61,6 +67,7 @@ CALLS: dict[str, Callable[[Arrays], object]] = {
         encode.simcc(np.broadcast_to(xy, (32, *xy.shape)), shape=given.canvas["shape"], dtype=_float_type(given))
         for xy in given.points
     ],
+    "encode.offsets": lambda given: [encode.offsets(xy, **_of_wide_floats(given)) for xy in given.points],
     "encode.splat": lambda given: [encode.splat(xy, **given.canvas) for xy in given.points],
     "CoordNet.onehot": lambda given: CoordNet.onehot_decoder(*given.maps.shape[1:])(given.maps),
     "CoordNet.box": lambda given: CoordNet.box_decoder(*given.maps.shape[1:])(given.maps),

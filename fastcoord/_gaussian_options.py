@@ -17,16 +17,18 @@ _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _NAMES = {_SINGLE: "float32", _DOUBLE: "float64"}  # `dtype.name` takes two microseconds
 
 
-def float_type(dtype: Any) -> tuple[np.dtype[Any], str]:
-    """The type of the pixels, and its name."""
+def float_type(dtype: Any, halves: bool = True) -> tuple[np.dtype[Any], str]:
+    """The type of the pixels, and its name; `halves`: of 16 bits too."""
+    types = TYPES if halves else TYPES[:2]
     try:
         pixels = pixel_type(dtype, halves=True)
         name = _NAMES.get(pixels) or format_of(pixels) or pixels.name
-        got = None if name in TYPES else name
+        got = None if name in types else name
     except TypeError as error:
         got = str(error).rpartition("got ")[2]
     if got is not None:
-        raise TypeError(f"dtype: expected float16, bfloat16, float32 or float64; got {got}")
+        expected = "float16, bfloat16, float32 or float64" if halves else "float32 or float64"
+        raise TypeError(f"dtype: expected {expected}; got {got}")
     return pixels, name
 
 

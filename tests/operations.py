@@ -21,11 +21,12 @@ from fastcoord.decode._simcc.reference import simcc as decode_simcc
 from fastcoord.decode._soft_argmax.reference import soft_argmax as decode_soft_argmax
 from fastcoord.encode._box.reference import box as encode_box
 from fastcoord.encode._gaussian.reference import gaussian as encode_gaussian
+from fastcoord.encode._offsets.reference import offsets as encode_offsets
 from fastcoord.encode._onehot.reference import onehot as encode_onehot
 from fastcoord.encode._simcc.reference import simcc as encode_simcc
 from fastcoord.encode._splat.reference import splat as encode_splat
 from fastcoord.network.reference import network
-from tests import cases, cases_gaussian, cases_peaks, cases_simcc, cases_splat
+from tests import cases, cases_gaussian, cases_offsets, cases_peaks, cases_simcc, cases_splat
 from tests.cases import Case
 
 
@@ -41,6 +42,7 @@ class Operation:
     cases: Callable[[], Iterator[Case]]
     exact: frozenset[str] = frozenset()  # members of the result that hold no rounding: compared with ==
     has_points_outside: bool = False  # an encoder: only points that are not finite are missing
+    members: tuple[int, ...] = ()  # an encoder of several maps for each point: how many
     is_general: bool = False  # on the CPU: float16 and bfloat16 too, and tensors of PyTorch and arrays of JAX
 
     def exact_with(self, options: dict[str, Any]) -> frozenset[str]:
@@ -237,6 +239,12 @@ OPERATIONS = (
         *("encode.simcc", fc.encode.simcc, label_encoder(encode_simcc), cases_simcc.labels),
         frozenset({"weight"}),
         has_points_outside=True,
+    ),
+    Operation(
+        *("encode.offsets", fc.encode.offsets, rounding_encoder(encode_offsets), cases_offsets.offsets),
+        frozenset({"weight"}),
+        has_points_outside=True,
+        members=(2,),
     ),
     Operation("encode.splat", fc.encode.splat, encoder(encode_splat), cases_splat.splats, frozenset({"weight"})),
     *(

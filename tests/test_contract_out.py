@@ -203,10 +203,11 @@ def test_out_with_and_without_weight(encoder):
 @encoders
 def test_out_of_what_axes_say(encoder):
     (first,), options = valid(encoder, 2, 3)
-    out = np.empty((2, *CANVAS, 3), np.float32)
+    shape = (2, *CANVAS, 3, *encoder.members)
+    out = np.empty(shape, np.float32)
     assert encoder.function(first, **options, axes=(1, 2), out=out) is out
-    with pytest.raises(ValueError, match=said("out: expected shape", (2, *CANVAS, 3), "got", (2, 3, *CANVAS))):
-        encoder.function(first, **options, axes=(1, 2), out=np.moveaxis(out, 3, 1))
+    with pytest.raises(ValueError, match=said("out: expected shape", shape, "got")):
+        encoder.function(first, **options, axes=(1, 2), out=np.moveaxis(out, (1, 2), (-2, -1)))
 
 
 @operations

@@ -1,6 +1,7 @@
 """Every operation on CUDA arrays: in the simulator, as sm_90 machine code, and on a GPU where there is one."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.decode._soft_argmax import gradient_cuda as soft_vjp
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._gaussian import cuda as gaussian
+from fastcoord.encode._offsets import cuda as offsets
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.encode._simcc import cuda as write_bins
 from fastcoord.encode._splat import cuda as splat
@@ -60,6 +62,7 @@ _LARGER = {
     "encode.box": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "encode.gaussian": (),
     "decode.simcc": (),
+    "encode.offsets": ("size 64x48",),
     "encode.simcc": (),
     "encode.splat": ("type float32, 100x70", "type uint8, 100x70", "type float64, 100x70", "size 3x5000 float32"),
     "CoordNet.taps": ("type float32, patches",),
@@ -75,6 +78,7 @@ KERNELS_OF = {  # the modules of the encoders
     "encode.onehot": onehot,
     "encode.box": box,
     "encode.gaussian": gaussian,
+    "encode.offsets": offsets,
     "encode.splat": splat,
 }
 
@@ -335,7 +339,8 @@ def test_several_starts_of_images_and_of_points():
 def test_a_missing_point_without_weight_is_a_zero_image(encoder):
     images = encoder.function(Foreign(np.array([[np.nan, 1], [2, 1], [2, 3]], np.float32)), shape=(3, 4))
     is_drawn = [False, True, encoder.has_points_outside]
-    assert images.copy_to_host().any((1, 2)).tolist() == is_drawn
+    found = images.copy_to_host()
+    assert found.any(tuple(range(1, found.ndim))).tolist() == is_drawn
 
 
 @in_simulator
@@ -423,7 +428,7 @@ def test_errors_of_encoding_name_the_argument(encoder):
     refuses(ValueError, "shape: expected a height", shape=(0, 4))
     refuses(ValueError, "shape: expected maps of less than 2³¹ pixels", shape=(1 << 16, 1 << 15))
     refuses(TypeError, "dtype: expected .*float64; got", dtype="complex64")
-    refuses(ValueError, r"out: expected shape \(3, 4\)", out=point)
+    refuses(ValueError, rf"out: expected shape {re.escape(str((*encoder.members, 3, 4)))}", out=point)
     refuses(TypeError, "out: expected Encoded", return_weight=True, out=point)
     refuses(TypeError, "out: expected a CUDA array", out=np.zeros((3, 4), np.float32))
 
@@ -619,6 +624,20 @@ KERNELS = [
             ("float32", "float32", "float32", 4, {"STG.E.128": 1}),
             ("float32 strided", "float32", "float32", 1, {}),
             ("float64", "float64", "float64", 1, {}),
+        )
+    ),
+    *(
+        (
+            f"offsets {title}",
+            offsets.encoders[items],
+            encoder_types(dtype, "float32", types.int64, types.float64, types.float64, types.boolean),
+            wide,
+            True,  # what is in a disc is found out in float64
+        )
+        for title, dtype, items, wide in (
+            ("float32", "float32", 4, {"STG.E.128": 1}),
+            ("float32 strided", "float32", 1, {}),
+            ("float64", "float64", 2, {"STG.E.128": 1}),
         )
     ),
     *(

@@ -6,14 +6,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcoord._arrays import Maps, canvas, is_on_gpu, pixel_type
+from fastcoord._arrays import Maps, canvas, is_on_gpu
 from fastcoord._draw import drawn
+from fastcoord._gaussian_options import float_type
 from fastcoord.encode._offsets import cpu
 from fastcoord.grid import Grid
 
 __all__ = ["offsets"]
 
-_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_DOUBLE = np.dtype(np.float64)
 _LARGEST = 1e6  # pixels
 
 
@@ -21,7 +22,7 @@ def offsets(
     xy: Any,
     *,
     shape: tuple[int, int],
-    radius: float,
+    radius: float = 4.0,
     with_disc: bool = False,
     compat: Literal["mmpose"] | None = None,
     dtype: Any = np.float32,
@@ -100,9 +101,7 @@ def offsets(
             [ 0.  , -0.5 , -0.5 ,  0.  ]]], dtype=float32)
     """
     height, width = canvas(shape)
-    pixels = pixel_type(dtype, halves=True)
-    if pixels not in (_SINGLE, _DOUBLE):
-        raise TypeError(f"dtype: expected float32 or float64; got {dtype!r}")
+    pixels, _name = float_type(dtype, halves=False)
     reach = _radius(radius)
     if not isinstance(with_disc, (bool, np.bool_)):
         raise TypeError(f"with_disc: expected True or False; got {with_disc!r}")
