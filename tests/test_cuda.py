@@ -707,7 +707,8 @@ def test_kernels_compile_to_what_they_should(capsys):
             routines = ("div_s64", "div_u64", "rem_s64")
         calls = [line for line in code.sass.splitlines() if "CALL" in line]
         assert all(any(routine in line for routine in routines) for line in calls), name
-        most = 104 if name.startswith("peaks") else (96 if routines else 64)  # 16, 20 or 32 warps on a multiprocessor
+        # 16, 20, 24 or 32 warps on a multiprocessor; those of offsets keep what is in a disc as float64
+        most = {"peaks": 104, "offsets": 80}.get(name.split()[0], 96 if routines else 64)
         assert code.registers <= most, name
 
 
