@@ -178,9 +178,12 @@ def tables(found: Results) -> dict[str, str]:
     operations = dict.fromkeys(row["operation"] for row in _of_kind(found, "throughput"))
     refined = [operation for operation in operations if operation.startswith("decode.argmax ")]
     made = {operation: throughput(found, operation) for operation in operations if operation not in refined}
-    targets = [operation for operation in operations if operation.startswith(("encode.gaussian", "encode.splat"))]
+    drawn = ("encode.gaussian", "encode.splat", "encode.offsets")
+    targets = [operation for operation in operations if operation.startswith(drawn)]
+    bins = [operation for operation in operations if operation.endswith(".simcc")]
     made |= {
         "targets": throughput(found, *targets) if targets else "",
+        "simcc": throughput(found, *bins) if bins else "",
         "proof": proof(found),
         "refinements": throughput(found, *refined),
         "networks": networks(found),

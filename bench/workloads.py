@@ -23,8 +23,12 @@ SHAPES = {
     "post": (7000, 70, 100),
     "D6": (1, 4096, 4096),
     "D7": (1, 2048, 2048),
+    "E2": (256, 17, 1, 384 + 512),  # the bins of x and of y
+    "O1": (64, 17, 2, 64, 48),  # two maps for each point
+    "O4": (64, 98, 2, 64, 64),
 }
 ONE_HOT, RANDOM, NEGATIVE, CROP, NHWC = "one-hot", "random", "negative background", "strided crop", "NHWC"
+LABELS, OFFSETS = "labels", "offsets"
 PEAKS = "Gaussians"  # one of width 2 in each map, anywhere, and noise
 PEAK_WIDTH, PEAK_NOISE = 2.0, 0.02
 ONE, TEN, FIELD = "one Gaussian", "ten Gaussians", "5,000 Gaussians"  # of width 2 in each map, anywhere; no noise
