@@ -46,6 +46,13 @@ def maps_of_bins(name: str, bins: NDArray[Any], for_writing: bool = False) -> Ma
     return maps(name, bins[..., np.newaxis, :], (-2, -1), for_writing)
 
 
+def layout_of(axes: Maps, first: int) -> tuple[int, ...]:
+    """Where the axes are, in elements, from number `first` on; and how many bins each has."""
+    start = axes.starts[first // axes.count]
+    here = first % axes.count, start, axes.outer_stride, axes.inner_count, axes.inner_stride
+    return *here, axes.column_stride, axes.width
+
+
 def members_of(out: Any, return_weight: bool) -> tuple[Any, Any, Any]:
     """The members of `out`, where labels are encoded."""
     if out is None:

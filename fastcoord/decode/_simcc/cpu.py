@@ -16,6 +16,7 @@ from fastcoord._largest import EMPTY, FAR, INFINITY_BITS, finish, merge
 from fastcoord._largest_search import BLOCKS, LINES, steps
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
+from fastcoord._simcc_options import layout_of
 from fastcoord._stretches import stretches
 from fastcoord._vector import convert, first_lane, out_of_line
 from fastcoord.decode._simcc.formula import BORDER, NO_STEP, in_pixels, missing, step, weaker
@@ -161,13 +162,6 @@ def _decoder(is_adjacent: bool, is_half: bool) -> Kernel:
     return decode
 
 
-def _layout(axes: Maps, first: int) -> tuple[int, ...]:
-    """Where the axes are, in elements, from number `first` on; and how many bins each has."""
-    start = axes.starts[first // axes.count]
-    here = first % axes.count, start, axes.outer_stride, axes.inner_count, axes.inner_stride
-    return *here, axes.column_stride, axes.width
-
-
 def simcc(
     x_axes: Maps,
     y_axes: Maps,
@@ -195,9 +189,9 @@ def simcc(
         decode(
             (end - first) * (x_axes.width + y_axes.width),
             x_axes.memory,
-            _layout(x_axes, first),
+            layout_of(x_axes, first),
             y_axes.memory,
-            _layout(y_axes, first),
+            layout_of(y_axes, first),
             first,
             end - first,
             group,

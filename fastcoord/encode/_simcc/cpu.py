@@ -1,4 +1,4 @@
-"""Who visits which bin of the labels of points that are written on the CPU: an axis of all points, then the other.
+"""Who visits which bin of the labels of points that are written on the CPU: its bins of x, then those of y.
 
 Whole cache lines are written, past the caches where there are many. Bins beyond the reach of the Gaussian are zeros
 that nobody computes.
@@ -13,7 +13,7 @@ from fastcoord import _lines
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined, kernel, outlined
 from fastcoord._gaussian_axis import factors, is_finite, placed_axis
-from fastcoord._lines import division, written
+from fastcoord._lines import written, zeros_written
 from fastcoord._memory import (
     bytes_past_line,
     first_element,
@@ -25,6 +25,8 @@ from fastcoord._memory import (
     workspace,
 )
 from fastcoord._narrow import as_bfloat16, as_float16, unchanged
+from fastcoord._simcc_options import layout_of
+from fastcoord._stretches import stretches
 from fastcoord._vector import CACHE_LINE, first_lane, lane_numbers, lane_sums, out_of_line, splat
 from fastcoord.encode._simcc.formula import SUM, in_bins, share
 
@@ -55,20 +57,41 @@ def _writer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
             found = factors(lane_numbers(nothing), k, first, end, middle, past_middle, rate) * splat(height, lanes)
         return narrow(found)
 
-    @inlined
+    @outlined
     def write(
-        place: Any, at: int, stride: int, bins: int, is_streamed: bool, axis: Any, rate: Any, height: Any
+        place: Any,
+        at: int,
+        stride: int,
+        bins: int,
+        is_streamed: bool,
+        axis: Any,
+        is_here: bool,
+        rate: Any,
+        by_sigma: Any,
+        norm: int,
     ) -> None:
+        """All bins of the `axis`."""
+        out_of_line()
         first, end, middle, past_middle = axis
+        end = end if is_here else first
+        total = by_sigma
+        if norm == SUM:
+            total = _total(first, end, middle, past_middle, rate, by_sigma)
+        height = share(norm, total, by_sigma)
         if is_adjacent:
+            nothing = line(0, 0, 0, middle, past_middle, rate, height)
             past = bytes_past_line(place, at) // item_bytes(place)
             k = (lanes - past) % lanes
             if k > 0:
                 k = k if k < bins else bins
                 store_first(place, at, line(0, first, end, middle, past_middle, rate, height), k)
-            while k + lanes <= bins:
+            if k < first:
+                k = zeros_written(place, at + k, at + first, nothing, is_streamed) - at
+            while k < end and k + lanes <= bins:
                 found = line(k, first, end, middle, past_middle, rate, height)
                 k = written(place, at + k, lanes, found, is_streamed) - at
+            if k < bins:
+                k = zeros_written(place, at + k, at + bins, nothing, is_streamed) - at
             if k < bins:
                 store_first(place, at + k, line(k, first, end, middle, past_middle, rate, height), bins - k)
         else:
@@ -84,19 +107,57 @@ def _writer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
 def _drawer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
     write = _writer(lanes, narrow, is_adjacent)
 
+    @outlined
+    def draw_axes(
+        x_place: Any,
+        x_layout: Any,
+        y_place: Any,
+        y_layout: Any,
+        first: int,
+        last: int,
+        first_point: int,
+        is_streamed: bool,
+        xy: Any,
+        weight: Any,
+        numbers: Any,
+        numbers_step: int,
+        reaches: Any,
+        reaches_step: int,
+        mode: int,
+        split_ratio: Any,
+        is_rounded: bool,
+        norm: int,
+    ) -> None:
+        """The axes of some points, the last of them excluded."""
+        out_of_line()  # compiled once for the serial and the parallel kernel
+        x_first, x_start, x_outer, x_inner_count, x_inner, x_stride, columns = x_layout
+        y_first, y_start, y_outer, y_inner_count, y_inner, y_stride, rows = y_layout
+        for k in range(first, last):
+            i = first_point + k
+            n, r = i * numbers_step, i * reaches_step
+            x = in_bins(xy[2 * i], split_ratio, is_rounded)
+            y = in_bins(xy[2 * i + 1], split_ratio, is_rounded)
+            is_here = is_finite(x) and is_finite(y)
+            left, right, middle, past_middle, has_columns = placed_axis(x, reaches[r], mode, columns)
+            top, bottom, centre, past_centre, has_rows = placed_axis(y, reaches[r + 1], mode, rows)
+            is_here = is_here and has_columns and has_rows
+            weight[i] = 1 if is_here else 0
+            at = first_element(x_first + k, x_start, x_outer, x_inner_count, x_inner)
+            axis, rate = (left, right, middle, past_middle), (numbers[n], numbers[n + 1])
+            write(x_place, at, x_stride, columns, is_streamed, axis, is_here, rate, numbers[n + 2], norm)
+            at = first_element(y_first + k, y_start, y_outer, y_inner_count, y_inner)
+            axis, rate = (top, bottom, centre, past_centre), (numbers[n + 3], numbers[n + 4])
+            write(y_place, at, y_stride, rows, is_streamed, axis, is_here, rate, numbers[n + 5], norm)
+        stream_fence()
+
     @kernel
     def draw(
-        labels: Any,
-        start: int,
-        outer_stride: int,
-        inner_count: int,
-        inner_stride: int,
-        stride: int,
-        number: int,
+        x_labels: Any,
+        x_layout: Any,
+        y_labels: Any,
+        y_layout: Any,
+        first_point: int,
         points: int,
-        columns: int,
-        rows: int,
-        is_down: bool,
         points_in_task: int,
         is_streamed: bool,
         xy: Any,
@@ -110,37 +171,31 @@ def _drawer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
         is_rounded: bool,
         norm: int,
     ) -> None:
-        place = memory(labels)
+        x_place, y_place = memory(x_labels), memory(y_labels)
         for index in prange((points + points_in_task - 1) // points_in_task):
             task: Any = np.int64(index)  # an unsigned index would make floats of differences
-            first_point = task * points_in_task
-            last_point = first_point + points_in_task if points_in_task < points - first_point else points
-            for k in range(first_point, last_point):
-                i = number + k
-                n, r = i * numbers_step, i * reaches_step
-                x = in_bins(xy[2 * i], split_ratio, is_rounded)
-                y = in_bins(xy[2 * i + 1], split_ratio, is_rounded)
-                is_here = is_finite(x) and is_finite(y)
-                left, right, middle, past_middle, has_columns = placed_axis(x, reaches[r], mode, columns)
-                top, bottom, centre, past_centre, has_rows = placed_axis(y, reaches[r + 1], mode, rows)
-                is_here = is_here and has_columns and has_rows
-                bins = columns
-                if is_down:
-                    left, right, middle, past_middle = top, bottom, centre, past_centre
-                    bins = rows
-                    n += 3
-                else:
-                    weight[i] = 1 if is_here else 0
-                right = right if is_here else left
-                rate = numbers[n], numbers[n + 1]
-                total = numbers[n]
-                if norm == SUM:
-                    total = _total(left, right, middle, past_middle, rate, numbers[n])
-                height = share(norm, total, numbers[n + 2])
-                at = first_element(k, start, outer_stride, inner_count, inner_stride)
-                axis = left, right, middle, past_middle
-                write(place, at, stride, bins, is_streamed, axis, rate, height)
-            stream_fence()
+            first = task * points_in_task
+            last = first + points_in_task if points_in_task < points - first else points
+            draw_axes(
+                x_place,
+                x_layout,
+                y_place,
+                y_layout,
+                first,
+                last,
+                first_point,
+                is_streamed,
+                xy,
+                weight,
+                numbers,
+                numbers_step,
+                reaches,
+                reaches_step,
+                mode,
+                split_ratio,
+                is_rounded,
+                norm,
+            )
 
     return draw
 
@@ -171,28 +226,24 @@ def simcc(
     """
     numbers, reaches = sizes
     options = points, weight, numbers, POINT * (numbers.size > POINT), reaches, 2 * (reaches.size > 2)
-    for is_down, labels in enumerate((x_labels, y_labels)):
-        points_in_task, _rows, total = division(labels)
-        draw = _KERNELS[name, labels.column_stride == 1]
-        for i, start in enumerate(labels.starts):
-            draw(
-                labels.count * labels.width,
-                labels.memory,
-                start,
-                labels.outer_stride,
-                labels.inner_count,
-                labels.inner_stride,
-                labels.column_stride,
-                i * labels.count,
-                labels.count,
-                x_labels.width,
-                y_labels.width,
-                is_down == 1,
-                points_in_task,
-                total >= _lines.STREAM,
-                *options,
-                mode,
-                split_ratio,
-                is_rounded,
-                norm,
-            )
+    count, bins = points.size // 2, x_labels.width + y_labels.width
+    total = count * bins * x_labels.memory.itemsize
+    tasks = _lines.AT_ONCE * -(-total // (_lines.AT_ONCE * _lines.TASK))
+    draw = _KERNELS[name, x_labels.column_stride == 1 and y_labels.column_stride == 1]
+    for first, end in stretches(x_labels.count, y_labels.count, count):
+        draw(
+            (end - first) * bins,
+            x_labels.memory,
+            layout_of(x_labels, first),
+            y_labels.memory,
+            layout_of(y_labels, first),
+            first,
+            end - first,
+            min(-(-count // tasks), _lines.MAPS),
+            total >= _lines.STREAM,
+            *options,
+            mode,
+            split_ratio,
+            is_rounded,
+            norm,
+        )
