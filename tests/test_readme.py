@@ -48,6 +48,15 @@ def test_links_and_markers():
     }
     assert set(re.findall(r"\]\(#(.*?)\)", text)) <= headings
     tables = re.findall(r"^<!-- table: (\S+)[^\n]*-->\n(?:(?!<!--).)*?^<!-- end -->$", text, re.MULTILINE | re.DOTALL)
-    operations = ["decode.onehot", "encode.onehot", "encode.box", "targets", "decode.argmax", "refinements", "accuracy"]
+    operations = [
+        "decode.onehot",
+        "encode.onehot",
+        "encode.box",
+        "targets",
+        "simcc",
+        "decode.argmax",
+        "refinements",
+        "accuracy",
+    ]
     operations += ["decode.center_of_mass", "decode.soft_argmax", "decode.peaks", "networks"]
     assert tables == ["proof", *operations, "latency", "gpu", "gpu-bandwidth", "gpu-latency"]
