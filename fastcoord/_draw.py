@@ -13,7 +13,6 @@ from fastcoord._arrays import (
     batch_with_canvas,
     encoded_members,
     flat,
-    is_on_gpu,
     maps,
     pixel_array,
     point_array,
@@ -155,8 +154,6 @@ def pulled_back(
     TypeError, ValueError
         As the gradients say.
     """
-    if is_on_gpu(xy) or is_on_gpu(grad_maps):
-        raise TypeError("xy: expected arrays on the CPU, the only place with a kernel; got one on a GPU")
     library = library_of(xy)
     points = point_array("xy", xy)
     if library_of(grad_maps) is not library and not isinstance(grad_maps, (list, tuple)):

@@ -123,6 +123,7 @@ def drawn(
     value: Any,
     *numbers: Any,
     members: int = 0,
+    joins: str | None = None,
 ) -> Any:
     """What an encoder returns for CUDA arrays: of PyTorch, CuPy or Numba, or what has `__cuda_array_interface__`.
 
@@ -137,7 +138,8 @@ def drawn(
     `encoders` are kernels by the number of pixels in a group; that of 1 is for pixels anywhere. The last arguments of a
     kernel are the placement of the grid's way back, `value`, in the type of the pixels as they are written (a bool as a
     byte, a float of 16 bits as its bits), and `numbers`. With `members` there are so many maps for each point, one
-    after the other, and kernels get the number of the first in the layout of the points as one of a map.
+    after the other, and kernels get the number of the first in the layout of the points as one of a map. If it `joins`
+    them, all points of the last batch axis have one map.
 
     Raises
     ------
@@ -153,11 +155,14 @@ def drawn(
     point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
     height, width = canvas(shape)
     require_int32("shape", height, width)
+    if joins and seen.ndim < 2:
+        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {seen.shape}")
     batch = seen.shape[:-1]
+    of_maps, in_map = (batch[:-1], batch[-1]) if joins else (batch, 1)
     require_grid(grid)
     position: Any = np.dtype(np.float32 if seen.dtype == np.float32 else np.float64)
-    back = numbers_for(grid, position, height, width, batch, back=True)
-    whole = batch_with_canvas((*batch, members) if members else batch, height, width, axes)
+    back = numbers_for(grid, position, height, width, of_maps, back=True)
+    whole = batch_with_canvas((*of_maps, members) if members else of_maps, height, width, axes)
     given = (out, None)
     if return_weight and out is not None:
         given = encoded_members(out)
@@ -167,10 +172,11 @@ def drawn(
     written = maps("out", stored(seen_images), axes, for_writing=True)
     with device_of(xy):
         weights = flat_memory("out.weight", seen_weight, weight)
-        if seen.size:
+        if seen_images.size:
             points = maps("xy", seen[..., np.newaxis, :], (-2, -1))
             last = *placement(back, xy, weights), written.memory.dtype.type(value), *numbers
-            _launch(encoders, written, images, points, xy, weights, position.type(1), last, max(members, 1))
+            share = max(members, 1), in_map
+            _launch(encoders, written, images, points, xy, weights, position.type(1), last, share)
     if not return_weight:
         return images
     return Encoded(images, weight) if out is None else out
@@ -185,8 +191,9 @@ def _launch(
     weights: Any,
     point_unit: Any,
     last: tuple[Any, ...],
-    members: int,
+    share: tuple[int, int],
 ) -> None:
+    """`share`: so many maps, one after the other, have so many points."""
     height, width, dtype = written.height, written.width, written.memory.dtype
     is_whole = written.column_stride == 1 and written.row_stride == width
     items = GROUP // dtype.itemsize if is_whole and written.memory.nbytes >= 2 * GROUP else 1
@@ -196,7 +203,12 @@ def _launch(
     points_memory = flat_memory("xy", points.memory, xy)
     image_layouts = layouts(written, before, WARP)
     point_layouts = layouts(points, 0, WARP)
-    of_points = points.count * members  # maps whose points have one layout
+    maps_of_share, points_of_share = share
+    of_points = written.count * len(written.starts)  # maps whose points have one layout
+    if points_of_share:
+        of_points = points.count * maps_of_share // points_of_share
+    else:  # maps of no points
+        points_memory, point_layouts = memory, image_layouts
     for first, end in stretches(written.count, of_points, written.count * len(written.starts)):
         launch(
             encoders[items],
@@ -211,7 +223,7 @@ def _launch(
             weights,
             first,
             first % written.count,
-            first % of_points,
+            first % of_points * points_of_share,
             end - first,
             tiles,
             TILE,

@@ -246,7 +246,10 @@ OPERATIONS = (
         has_points_outside=True,
         members=(2,),
     ),
-    Operation("encode.splat", fc.encode.splat, encoder(encode_splat), cases_splat.splats, frozenset({"weight"})),
+    Operation(
+        *("encode.splat", fc.encode.splat, encoder(encode_splat), cases_splat.splats, frozenset({"weight"})),
+        is_general=True,
+    ),
     *(
         Operation(
             f"CoordNet.{name}", net.__call__, networked(net), functools.partial(_images_for, name), is_general=True

@@ -24,10 +24,12 @@ from fastcoord.decode._soft_argmax import cuda as soft
 from fastcoord.decode._soft_argmax import gradient_cuda as soft_vjp
 from fastcoord.encode._box import cuda as box
 from fastcoord.encode._gaussian import cuda as gaussian
+from fastcoord.encode._gaussian import gradient_cuda as gaussian_vjp
 from fastcoord.encode._offsets import cuda as offsets
 from fastcoord.encode._onehot import cuda as onehot
 from fastcoord.encode._simcc import cuda as write_bins
 from fastcoord.encode._splat import cuda as splat
+from fastcoord.encode._splat import gradient_cuda as splat_vjp
 from fastcoord.network import cuda as network
 from fastcoord.results import Decoded
 from tests import cases
@@ -512,10 +514,21 @@ def soft_vjp_types():
     return types.void(FLOATS, LAYOUT, types.int64, LAYOUT, *counts, *options, FLOATS, FLOATS)
 
 
-def gaussian_types(dtype, points):
+def gaussian_options(number):
+    return types.UniTuple(number, 8), types.CPointer(number), types.boolean, types.int64, types.boolean
+
+
+def pull_types(dtype, points, *numbers):
+    """The types of a gradient's kernel, whose last arguments are `numbers`."""
+    number, point = from_dtype(np.dtype(dtype)), from_dtype(np.dtype(points))
+    out = types.CPointer(point)
+    arrays = types.CPointer(number), LAYOUT, out, LAYOUT, out, *[types.int64] * 5
+    return types.void(*arrays, point, number, types.UniTuple(point, NUMBERS), out, types.boolean, *numbers)
+
+
+def gaussian_types(dtype, points, *last):
     number = from_dtype(np.dtype(dtype))
-    sizes = types.UniTuple(number, 4), types.UniTuple(number, 2)
-    return encoder_types(dtype, points, *sizes, types.int64, types.boolean)
+    return encoder_types(dtype, points, *gaussian_options(number), *last)
 
 
 def encoder_types(dtype, points, *numbers):
@@ -624,6 +637,25 @@ KERNELS = [
             ("float32", "float32", "float32", 4, {"STG.E.128": 1}),
             ("float32 strided", "float32", "float32", 1, {}),
             ("float64", "float64", "float64", 1, {}),
+        )
+    ),
+    *(
+        (f"gaussian join {dtype}", gaussian.join, gaussian_types(dtype, dtype, types.int64, types.boolean), {}, is_wide)
+        for dtype, is_wide in (("float32", False), ("float64", True))
+    ),
+    *(
+        row
+        for dtype, is_wide in (("float32", False), ("float64", True))
+        for number in (from_dtype(np.dtype(dtype)),)
+        for row in (
+            (f"splat_vjp {dtype}", splat_vjp.differentiate, pull_types(dtype, dtype), {}, is_wide),
+            (
+                f"gaussian_vjp {dtype}",
+                gaussian_vjp.differentiate,
+                pull_types(dtype, dtype, *gaussian_options(number)),
+                {},
+                is_wide,
+            ),
         )
     ),
     *(

@@ -56,7 +56,7 @@ def gaussian(
         (height, width) of a map.
     sigma : float, or array that broadcasts to the shape of `xy`
         Standard deviation in pixels, from 1e-15 to 1e15: a number; ``(sx, sy)``; (..., 1) for each point its own;
-        (..., 2) for each point and axis.
+        (..., 2) for each point and axis. An array of NumPy's or nested lists, also where `xy` is on a GPU.
     norm : "peak" or "sum"
         What is 1: the Gaussian at its centre, or the sum of the pixels of a map (of each point's, with `reduce`).
     radius : float
@@ -90,8 +90,7 @@ def gaussian(
     Raises
     ------
     TypeError
-        If the type of an argument is none of these; for arrays on a GPU also where its kernel does not know what is
-        asked for: halves, `reduce`, and more than one sigma for each axis.
+        If the type of an argument is none of these; for arrays on a GPU also if `dtype` is float16 or bfloat16.
     ValueError
         If a point is not finite, unless `return_weight` (on a GPU such a point always gives zeros: to raise, the host
         would have to wait); if the last axis of `xy` is not 2 long, an extent is less than
@@ -130,14 +129,10 @@ def gaussian(
         within = None if compat == "kornia" else _WITH_WINDOW
     working = pixels if pixels == _DOUBLE else np.dtype(np.float32)
     if is_on_gpu(xy):
-        if name in FORMATS or reduce is not None or np.shape(sigmas) not in ((), (1,), (2,)):
-            raise TypeError(
-                "xy: expected an array on the CPU, or float32 or float64 maps, no `reduce`, and one sigma, or one for "
-                f"each axis; got dtype {name}, reduce={reduce!r} and sigma of shape {np.shape(sigmas)} on a GPU"
-            )
-        numbers, reach = sizes_of(sigmas, (1, 2), within, working, mode)
-        rates, reach = tuple(numbers[[0, 1, 3, 4]]), tuple(reach.astype(working))
-        return _cuda().gaussian(*(xy, shape, rates, reach, mode, norm == "sum", dtype, axes, grid, return_weight, out))
+        if name in FORMATS:
+            raise TypeError(f"xy: expected an array on the CPU, or float32 or float64 maps; got dtype {name} on a GPU")
+        options = sigmas, within, working, mode, norm == "sum", reduce
+        return _cuda().gaussian(xy, shape, *options, dtype, axes, grid, return_weight, out)
 
     xy_shape = shape_fitted(sigmas, xy)
 
@@ -191,7 +186,7 @@ def gaussian_vjp(
     Raises
     ------
     TypeError
-        As `gaussian` does, if `grad_maps` is not float32 or float64, and for arrays on a GPU.
+        As `gaussian` does, and if `grad_maps` is not float32 or float64.
     ValueError
         As `gaussian` does, and if the shape of `grad_maps` does not fit.
 
@@ -209,6 +204,9 @@ def gaussian_vjp(
     if reduce is not None and not (isinstance(reduce, str) and reduce == "sum"):
         raise ValueError(f'reduce: expected None or "sum"; got {reduce!r}')
     sigmas, within = sigmas_of(sigma), _radius(radius)
+    if is_on_gpu(xy) or is_on_gpu(grad_maps):
+        options = sigmas, within, MODES["exact"], norm == "sum", reduce
+        return _gradient_cuda().vjp(grad_maps, xy, *options, axes, grid, out)
     shape = shape_fitted(sigmas, xy)
 
     def pull(read: Maps, points: NDArray[Any], written: NDArray[Any]) -> None:
@@ -239,3 +237,11 @@ def _cuda() -> Any:
     from fastcoord.encode._gaussian import cuda
 
     return cuda
+
+
+@functools.cache
+def _gradient_cuda() -> Any:
+    """As `_cuda`, of the gradient."""
+    from fastcoord.encode._gaussian import gradient_cuda
+
+    return gradient_cuda

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastcoord._arrays import canvas, is_on_gpu, pixel_type
 from fastcoord._draw import drawn, pulled_back
+from fastcoord._halves import format_of
 from fastcoord.encode._splat import cpu
 from fastcoord.grid import Grid
 
@@ -40,8 +41,8 @@ def splat(
     shape : two ints
         (height, width) of a map.
     dtype : data type
-        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float32 or float64. Integers are rounded: 1 where the
-        share is at least one half. It may be one of PyTorch's.
+        Of the pixels: bool, (u)int8, (u)int16, int32, int64, float16, bfloat16 (both not on a GPU), float32 or float64.
+        Integers are rounded: 1 where the share is at least one half. It may be one of PyTorch's.
     axes : two ints
         Which axes of the result are height and width; (1, 2) for NHWC.
     grid : fastcoord.grid.Grid
@@ -83,7 +84,9 @@ def splat(
     if is_on_gpu(xy):
         return _cuda().splat(xy, shape, dtype, axes, grid, return_weight, out)
     height, width = canvas(shape)
-    return drawn(xy, (height, width), pixel_type(dtype), axes, grid, return_weight, out, cpu.splat)
+    pixels = pixel_type(dtype, halves=True)
+    draw = functools.partial(cpu.splat, form=format_of(pixels))
+    return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw)
 
 
 def splat_vjp(
@@ -122,7 +125,7 @@ def splat_vjp(
     Raises
     ------
     TypeError
-        As `splat` does, if `grad_maps` is not float32 or float64, and for arrays on a GPU.
+        As `splat` does, and if `grad_maps` is not float32 or float64.
     ValueError
         As `splat` does, and if the shape of `grad_maps` does not fit.
 
@@ -136,6 +139,8 @@ def splat_vjp(
     >>> fc.encode.splat_vjp(np.arange(12.0).reshape(3, 4), [1.25, 0.5])
     array([1., 4.])
     """
+    if is_on_gpu(xy) or is_on_gpu(grad_maps):
+        return _gradient_cuda().vjp(grad_maps, xy, axes, grid, out)
     return pulled_back(grad_maps, xy, axes, grid, out, cpu.vjp)
 
 
@@ -145,3 +150,11 @@ def _cuda() -> Any:
     from fastcoord.encode._splat import cuda
 
     return cuda
+
+
+@functools.cache
+def _gradient_cuda() -> Any:
+    """As `_cuda`, of the gradient."""
+    from fastcoord.encode._splat import gradient_cuda
+
+    return gradient_cuda

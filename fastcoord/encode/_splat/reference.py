@@ -14,7 +14,7 @@ def splat(xy, *, shape, dtype=np.float32):
         half = np.longdouble(0.5)
         if 0 <= np.floor(x + half) < width and 0 <= np.floor(y + half) < height:
             shares = np.maximum(1 - abs(columns - x), 0) * np.maximum(1 - abs(rows - y), 0)
-            maps[index] = shares if np.dtype(dtype).kind == "f" else np.floor(shares + half)
+            maps[index] = np.floor(shares + half) if np.dtype(dtype).kind in "iub" else shares
             weight[index] = 1
     return maps, weight
 
