@@ -18,7 +18,7 @@ from tests.operations import OPERATIONS
 DECODER = "decode.soft_argmax"
 _operation = next(operation for operation in OPERATIONS if operation.name == DECODER)
 _FARTHEST = 0.01  # pixels that a peer's answer may be from ours: they add up in float32, in one sum
-_LOST = 1e-4  # of a side: PyTorch adds up 4096² float32 weights to .11 px
+_LOST = 5e-4  # of a side: PyTorch adds up 4096² float32 weights to .11 px with AVX-512, to .94 px with AVX2
 
 
 @over(lambda settings: QUICK_SOFT_ARGMAX if settings.quick else SOFT_ARGMAX)

@@ -35,7 +35,7 @@ def pixels_a_unit(at: Any, numbers: Any, each: Any, has_each: Any) -> Any:
     """
     if has_each:
         numbers = numbers_at(each, np.int64(at) * NUMBERS)
-    return numbers[0] / numbers[2], numbers[4] / numbers[6]
+    return numbers[0] * numbers[3], numbers[4] * numbers[7]  # by the reciprocal of the divisor
 
 
 def pulled_back(

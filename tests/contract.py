@@ -25,9 +25,9 @@ encoders = pytest.mark.parametrize(
 networks = pytest.mark.parametrize(
     "network", [operation for operation in OPERATIONS if operation.room == "CoordNet"], ids=str
 )
-operations = pytest.mark.parametrize(  # of maps: what others promise stands in their own tests
-    "operation", [operation for operation in OPERATIONS if operation.room != "simcc"], ids=str
-)
+# Of maps: what others promise stands in their own tests
+OF_MAPS = [operation for operation in OPERATIONS if operation.room != "simcc"]
+operations = pytest.mark.parametrize("operation", OF_MAPS, ids=str)
 
 
 def images(*batch):

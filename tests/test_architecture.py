@@ -275,6 +275,11 @@ import numpy, numba.core.event
 before = set(sys.modules)  # Numba imports SciPy where there is one
 with numba.core.event.install_recorder("numba:compile") as compilations:
     import fastcoord
+    at_first = sorted(set(sys.modules) - before)
+    for namespace in (fastcoord.decode, fastcoord.encode):
+        assert set(namespace.__all__) <= set(dir(namespace))
+        for name in namespace.__all__:
+            getattr(namespace, name)
 from fastcoord._compile import Kernel
 kernels = [
     value
@@ -291,7 +296,7 @@ for kernel in kernels:
             made.append(f"{kernel.function.__qualname__}.{slot}")
         except AttributeError:
             pass
-print(json.dumps([sorted(set(sys.modules) - before), len(compilations.buffer), len(kernels), made]))
+print(json.dumps([at_first, sorted(set(sys.modules) - before), len(compilations.buffer), len(kernels), made]))
 """
 
 
@@ -308,13 +313,20 @@ def test_import_is_light(tmp_path):
     process = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
-    modules, compilations, kernels, made = json.loads(process.stdout)
+    at_first, modules, compilations, kernels, made = json.loads(process.stdout)
     assert "fastcoord.decode._onehot.cpu" in modules
+    assert not [name for name in at_first if name.startswith(("fastcoord.decode._", "fastcoord.encode._"))]
     assert not heavy(modules)
     assert kernels >= 2
     assert made == []
     assert compilations == 0
     assert not cache.exists()
+
+
+def test_a_name_that_is_no_operation():
+    for namespace in (fc.decode, fc.encode):
+        with pytest.raises(AttributeError, match=rf"module '{namespace.__name__}' has no attribute 'gauss'"):
+            namespace.gauss  # noqa: B018
 
 
 def test_a_heavy_import_is_found():

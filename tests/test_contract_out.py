@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract import (
     CANVAS,
+    OF_MAPS,
     encoders,
     filled,
     foreign,
@@ -20,7 +21,7 @@ from tests.contract import (
     valid,
     with_member,
 )
-from tests.operations import OPERATIONS, members
+from tests.operations import members
 
 pytestmark = pytest.mark.small
 
@@ -40,7 +41,7 @@ each_member = pytest.mark.parametrize(
     ("operation", "options", "name"),
     [
         pytest.param(operation, options, name, id=f"{operation}-{name}{'-of two' * ('return_weight' in options)}")
-        for operation in OPERATIONS
+        for operation in OF_MAPS
         for options, name in _members(operation)
     ],
 )
@@ -48,7 +49,7 @@ several_members = pytest.mark.parametrize(
     ("operation", "options"),
     [
         pytest.param(operation, _members(operation)[-1][0], id=str(operation))
-        for operation in OPERATIONS
+        for operation in OF_MAPS
         if len(_members(operation)) > 1
     ],
 )

@@ -740,7 +740,10 @@ def test_kernels_compile_to_what_they_should(capsys):
         calls = [line for line in code.sass.splitlines() if "CALL" in line]
         assert all(any(routine in line for routine in routines) for line in calls), name
         # 16, 20, 24 or 32 warps on a multiprocessor; those of offsets keep what is in a disc as float64
-        most = {"peaks": 104, "offsets": 80}.get(name.split()[0], 96 if routines else 64)
+        first, *_, last = name.split()
+        most = {"peaks": 104, "offsets": 80}.get(first, 96 if routines else 64)
+        if first == "gaussian_vjp" or name.startswith("gaussian join"):  # both axes, and the sums of a row
+            most = 96 if last == "float32" else 128
         assert code.registers <= most, name
 
 

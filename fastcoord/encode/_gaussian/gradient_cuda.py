@@ -44,7 +44,7 @@ def differentiate(
     lane = cuda.threadIdx.x % WARP
     i: Any = np.int64(cuda.blockIdx.x * (cuda.blockDim.x // WARP) + cuda.threadIdx.x // WARP)
     if i < count:  # the same for a warp
-        in_run = i // points_in_map
+        in_run: Any = np.int64(np.uint32(i) // np.uint32(points_in_map))
         at, number = first_map + in_run, first_map * points_in_map + i
         placement = numbers, each, has_each
         point = first_in_points_layout + i

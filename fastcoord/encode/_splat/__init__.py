@@ -85,7 +85,7 @@ def splat(
         return _cuda().splat(xy, shape, dtype, axes, grid, return_weight, out)
     height, width = canvas(shape)
     pixels = pixel_type(dtype, halves=True)
-    draw = functools.partial(cpu.splat, form=format_of(pixels))
+    draw = functools.partial(cpu.splat, name=format_of(pixels) or pixels.name)
     return drawn(xy, (height, width), pixels, axes, grid, return_weight, out, draw)
 
 

@@ -120,15 +120,13 @@ def _drawer(as_pixel: Any) -> Any:
     return draw
 
 
-_DRAWERS = {None: _drawer(pixel), "float16": _drawer(_half(as_float16)), "bfloat16": _drawer(_half(as_bfloat16))}
+_draw = _drawer(pixel)
+_HALVES = {"float16": _drawer(_half(as_float16)), "bfloat16": _drawer(_half(as_bfloat16))}
 
 
-def splat(maps: Maps, points: Any, weight: Any, form: str | None) -> None:
-    """Write a map for each of the flat `points` into `maps`, and into `weight` whether it has one.
-
-    `form`: which floats of 16 bits the pixels are; None: none.
-    """
-    draw_all(_DRAWERS[form], maps, points, weight, maps.memory.dtype.type(1))
+def splat(maps: Maps, points: Any, weight: Any, name: str) -> None:
+    """Write a map for each of the flat `points` into `maps` of the type `name`, and into `weight` whether it has one."""
+    draw_all(_HALVES.get(name, _draw), maps, points, weight, maps.memory.dtype.type(1))
 
 
 @kernel
