@@ -125,7 +125,7 @@ _HALVES = {"float16": _drawer(_half(as_float16)), "bfloat16": _drawer(_half(as_b
 
 
 def splat(maps: Maps, points: Any, weight: Any, name: str) -> None:
-    """Write a map for each of the flat `points` into `maps` of the type `name`, and into `weight` whether it has one."""
+    """Write a map for each of the flat `points` into `maps`, of the type `name`, and into `weight` if it has one."""
     draw_all(_HALVES.get(name, _draw), maps, points, weight, maps.memory.dtype.type(1))
 
 
