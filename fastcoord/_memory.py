@@ -75,7 +75,8 @@ def _workspace(vector: Any, count: Any) -> Any:
         lines = cgutils.alloca_once(builder, ir.ArrayType(vector.llvm, size))
         return builder.bitcast(lines, ELEMENTS[vector.element].as_pointer())
 
-    return place(vector, types.intp), emit
+    # the literal: Numba keeps what is emitted by these types, and 4 of a vector are not 16
+    return place(vector, count), emit
 
 
 @inlined

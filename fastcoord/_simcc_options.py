@@ -6,16 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcoord._arrays import Maps, maps
-from fastcoord._decoder_options import number
 
 SPLIT_RATIOS = 1.0, 1000.0  # the least and the greatest
 
 
 def split_ratio_of(split_ratio: Any) -> float:
     """Bins for each pixel, as a float."""
-    if isinstance(split_ratio, bool):
+    if isinstance(split_ratio, bool) or not isinstance(split_ratio, (int, float, np.integer, np.floating)):
         raise TypeError(f"split_ratio: expected a number; got {split_ratio!r}")
-    ratio = number("split_ratio", split_ratio)
+    ratio = float(split_ratio)
     if not SPLIT_RATIOS[0] <= ratio <= SPLIT_RATIOS[1]:
         raise ValueError(f"split_ratio: expected a number from 1 to 1,000; got {split_ratio!r}")
     return ratio

@@ -949,3 +949,32 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["check"]:
         check_all()
         print(f"checked on {numba.config.CPU_NAME}")
+
+
+def round_trip_of(count):
+    """Writes `count` vectors into each of two workspaces, and then reads all of them."""
+
+    def round_trip(a, out):
+        place, written = memory(a), memory(out)
+        vector = load(place, 0, 16)
+        one, other = workspace(vector, count), workspace(vector, count)
+        for k in range(count):
+            store(one, k * 16, vector + like(vector, k))
+            store(other, k * 16, vector - like(vector, k))
+        for k in range(count):
+            store(written, 2 * k * 16, load(one, k * 16, 16))
+            store(written, (2 * k + 1) * 16, load(other, k * 16, 16))
+
+    return round_trip
+
+
+@compiled_only
+def test_workspaces_of_several_sizes_in_one_process():
+    """Numba knows the first size again when it comes the second time, and must not take the code of the other."""
+    a = np.arange(16, dtype=np.float32)
+    for count in (4, 1, 4, 16, 4):
+        out = np.zeros((count, 2, 16), np.float32)
+        numba.njit(round_trip_of(count))(a, out)
+        k = np.arange(count, dtype=np.float32)[:, None]
+        np.testing.assert_array_equal(out[:, 0], a + k)
+        np.testing.assert_array_equal(out[:, 1], a - k)
