@@ -141,14 +141,34 @@ def _decoded(name: str, array: Any, axes: Any, grid: Any, out: Any, launch_all: 
     dtype: Any = np.dtype(np.float64 if seen.dtype == np.float64 else np.float32)
     require_grid(grid)
     numbers = numbers_for(grid, dtype, read.height, read.width, read.batch)
+
+    def launch(written: tuple[Any, Any, Any, Any]) -> None:
+        launch_all(read, array, placement(numbers, array, written[0]), written)
+
+    return answered(array, (seen,), read.batch, dtype, out, launch, covariance)
+
+
+def answered(
+    array: Any,
+    seen: tuple[Any, ...],
+    batch: tuple[int, ...],
+    dtype: Any,
+    out: Any,
+    launch: Callable[[tuple[Any, Any, Any, Any]], None],
+    covariance: bool = False,
+) -> Decoded:
+    """What a decoder returns, by ``launch((xy, score, covariance, status))``, for the answers of a batch.
+
+    On the device of `array`; `seen` are the descriptions of all arrays that are read. Only `out` is checked here.
+    """
     given = (None, None, None, None) if out is None else decoded_members(out, covariance)
-    xy, seen_xy = made_or_given("out.xy", given[0], array, (*read.batch, 2), dtype, seen)
-    score, seen_score = made_or_given("out.score", given[1], array, read.batch, dtype, seen, seen_xy)
-    status, seen_status = made_or_given("out.status", given[3], array, read.batch, np.int32, seen, seen_xy, seen_score)
+    xy, seen_xy = made_or_given("out.xy", given[0], array, (*batch, 2), dtype, *seen)
+    score, seen_score = made_or_given("out.score", given[1], array, batch, dtype, *seen, seen_xy)
+    status, seen_status = made_or_given("out.status", given[3], array, batch, np.int32, *seen, seen_xy, seen_score)
     spread, seen_spread = None, None
     if covariance:
-        others = seen, seen_xy, seen_score, seen_status
-        spread, seen_spread = made_or_given("out.covariance", given[2], array, (*read.batch, 2, 2), dtype, *others)
+        others = *seen, seen_xy, seen_score, seen_status
+        spread, seen_spread = made_or_given("out.covariance", given[2], array, (*batch, 2, 2), dtype, *others)
     with device_of(array):
         written = (
             flat_memory("out.xy", seen_xy, xy),
@@ -156,6 +176,6 @@ def _decoded(name: str, array: Any, axes: Any, grid: Any, out: Any, launch_all: 
             None if seen_spread is None else flat_memory("out.covariance", seen_spread, spread),
             flat_memory("out.status", seen_status, status),
         )
-        if seen.size:
-            launch_all(read, array, placement(numbers, array, written[0]), written)
+        if seen_score.size:
+            launch(written)
     return Decoded(xy, score, spread, status) if out is None else out

@@ -62,12 +62,7 @@ def drawn(
     TypeError, ValueError
         As the encoders say.
     """
-    library = library_of(xy)
-    points = point_array("xy", xy)
-    if library is not None:
-        library.require_dtype(dtype)
-    elif dtype == FORMATS["bfloat16"] and out is None:
-        numpy_bfloat16()  # raises where NumPy has none
+    library, points = checked_points(xy, dtype, out)
     height, width = shape
     batch = points.shape[:-1]
     of_maps = _batch_of_maps(points, joins)
@@ -95,6 +90,17 @@ def drawn(
         for array in (given_images, given_weight)[: 1 + return_weight]:
             library.written(array)
     return out
+
+
+def checked_points(xy: Any, dtype: np.dtype[Any], out: Any) -> tuple[Any, NDArray[Any]]:
+    """The library of `xy`, None for NumPy, which must have pixels of type `dtype`; and the points as an array."""
+    library = library_of(xy)
+    points = point_array("xy", xy)
+    if library is not None:
+        library.require_dtype(dtype)
+    elif dtype == FORMATS["bfloat16"] and out is None:
+        numpy_bfloat16()  # raises where NumPy has none
+    return library, points
 
 
 def allocated(

@@ -149,18 +149,12 @@ def drawn(
         As for NumPy arrays, but for such points; also for tensors that require grad and for arrays on two devices.
     """
     require_cuda()
-    seen = as_format(described("xy", xy))
-    if seen.ndim < 1 or seen.shape[-1] != 2:
-        raise ValueError(f"xy: expected shape (..., 2), the last axis (x, y); got {seen.shape}")
-    point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
+    seen, position = described_points(xy, joins)
     height, width = canvas(shape)
     require_int32("shape", height, width)
-    if joins and seen.ndim < 2:
-        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {seen.shape}")
     batch = seen.shape[:-1]
     of_maps, in_map = (batch[:-1], batch[-1]) if joins else (batch, 1)
     require_grid(grid)
-    position: Any = np.dtype(np.float32 if seen.dtype == np.float32 else np.float64)
     back = numbers_for(grid, position, height, width, of_maps, back=True)
     whole = batch_with_canvas((*of_maps, members) if members else of_maps, height, width, axes)
     given = (out, None)
@@ -180,6 +174,20 @@ def drawn(
     if not return_weight:
         return images
     return Encoded(images, weight) if out is None else out
+
+
+def described_points(xy: Any, joins: str | None = None) -> tuple[Any, Any]:
+    """What the host knows of points on a GPU, and the type of their positions; wrong ones are refused.
+
+    If it `joins` them, all points of the last batch axis have one map.
+    """
+    seen = as_format(described("xy", xy))
+    if seen.ndim < 1 or seen.shape[-1] != 2:
+        raise ValueError(f"xy: expected shape (..., 2), the last axis (x, y); got {seen.shape}")
+    point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
+    if joins and seen.ndim < 2:
+        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {seen.shape}")
+    return seen, np.dtype(np.float32 if seen.dtype == np.float32 else np.float64)
 
 
 def _launch(

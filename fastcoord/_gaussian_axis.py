@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastcoord._compile import inlined
 from fastcoord._exponential import exponential, rates
 from fastcoord._reciprocal import reciprocal
-from fastcoord._vector import like, maximum, minimum, select
+from fastcoord._vector import is_finite, like, maximum, minimum, select
 
 __all__ = [
     "HUGE",
@@ -23,9 +23,9 @@ __all__ = [
     "axis_numbers",
     "distances",
     "factors",
-    "is_finite",
+    "moments",
     "part",
-    "placed_axis",
+    "placed_point",
     "reaches",
 ]
 
@@ -52,12 +52,6 @@ def reaches(sigmas: NDArray[Any], radius: float | None, dtype: Any, mode: int) -
 
 
 @inlined
-def is_finite(position: Any) -> Any:
-    """Neither NaN nor infinite."""
-    return position - position == like(position, 0)
-
-
-@inlined
 def _whole(position: Any) -> Any:
     """The integer towards zero, within ±HUGE."""
     return np.int64(minimum(maximum(position, like(position, -HUGE)), like(position, HUGE)))
@@ -76,7 +70,7 @@ def _within(position: Any, reach: Any, extent: Any) -> Any:
 
 
 @inlined
-def placed_axis(position: Any, reach: Any, mode: Any, extent: Any) -> Any:
+def _placed_axis(position: Any, reach: Any, mode: Any, extent: Any) -> Any:
     """The first pixel and the one after the last, the whole part and the rest of the centre, and if there is anything.
 
     The modes of mmpose (1.3, `codecs/utils/gaussian_heatmap.py`) leave all of an axis out that is out of reach; `reach`
@@ -107,6 +101,21 @@ def placed_axis(position: Any, reach: Any, mode: Any, extent: Any) -> Any:
 
 
 @inlined
+def placed_point(x: Any, y: Any, columns: Any, rows: Any, reach_x: Any, reach_y: Any, mode: Any) -> Any:
+    """Of both axes the first pixel, that after the last, and the centre; and if there is any pixel that is not 0.
+
+    Where there is none, there is none on either axis.
+    """
+    is_here = is_finite(x) and is_finite(y)
+    x, y = x if is_here else like(x, 0), y if is_here else like(y, 0)
+    left, right, middle, past_middle, has_columns = _placed_axis(x, reach_x, mode, columns)
+    top, bottom, centre, past_centre, has_rows = _placed_axis(y, reach_y, mode, rows)
+    has_pixels = is_here and has_columns and has_rows
+    right, bottom = right if has_pixels else left, bottom if has_pixels else top
+    return left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels
+
+
+@inlined
 def distances(offsets: Any, k: Any, middle: Any, past_middle: Any) -> Any:
     """How far the pixels that are `offsets` after pixel `k` are from a centre, a whole number and a rest."""
     return offsets + like(offsets, like(middle, k) - middle) - like(offsets, past_middle)
@@ -127,3 +136,9 @@ def factors(offsets: Any, k: Any, first: Any, end: Any, middle: Any, past_middle
 def part(total: Any) -> Any:
     """What to multiply factors by whose sum is `total`, 0 if there are none."""
     return reciprocal(total) if total > like(total, 0) else total
+
+
+@inlined
+def moments(found: Any, distance: Any) -> Any:
+    """The parts of the mean distance under factors whose sum is 1."""
+    return select(found > like(found, 0), found * distance, like(found, 0))

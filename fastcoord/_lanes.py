@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastcoord._compile import inlined
+from fastcoord._vector import product
 
 if find_spec("numba_cuda") is None:  # Numba's own numba.cuda, which would be imported instead, is no longer maintained
     raise ImportError(
@@ -47,6 +48,7 @@ __all__ = [
     "next_pixel",
     "warp_merge",
     "warp_share",
+    "warp_sums",
 ]
 
 WARP = 32
@@ -140,6 +142,21 @@ def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 @overload_on_gpu(lost_by_product)  # type: ignore[untyped-decorator]
 def _lost_by_product(a: Any, b: Any, product: Any) -> Any:
     return lambda a, b, product: _fused(a, b, -product)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _rounded_product(typing_context: Any, a: Any, b: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        double = ir.DoubleType()
+        instruction = ir.InlineAsm(ir.FunctionType(double, [double, double]), "mul.rn.f64 $0, $1, $2;", "=d,d,d")
+        return builder.call(instruction, arguments)
+
+    return types.float64(types.float64, types.float64), generate
+
+
+@overload_on_gpu(product)  # type: ignore[untyped-decorator]
+def _product(a: Any, b: Any) -> Any:
+    return (lambda a, b: _rounded_product(a, b)) if a == b == types.float64 else None
 
 
 # The greater of two numbers, in one instruction
@@ -258,6 +275,15 @@ def warp_merge(merge: Merge) -> Callable[[Any], Any]:
         return state
 
     return merged
+
+
+@inlined
+def _added(sums: Any, others: Any) -> Any:
+    """Two sums of parts, those of the whole."""
+    return sums[0] + others[0], sums[1] + others[1]
+
+
+warp_sums = warp_merge(_added)  # of a state of two numbers
 
 
 def block_merge(merge: Merge) -> Callable[[Any], Any]:

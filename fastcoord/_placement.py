@@ -34,6 +34,13 @@ def placed(x: Any, y: Any, numbers: Any) -> Any:
 
 
 @inlined
+def pixels_a_unit(numbers: Any) -> Any:
+    """How x and y in pixels grow with those of a grid, by the numbers of its way to pixels: gain / divisor."""
+    a, _b, _c, d, e, _f, _g, h = numbers
+    return a * d, e * h  # by the reciprocal
+
+
+@inlined
 def numbers_at(place: Any, first: Any) -> Any:
     """The numbers that begin at element `first`."""
     return (

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from fastcoord._arrays import as_format, maps, pixel_array, point_array
+from fastcoord import _placement
+from fastcoord._arrays import maps, pixel_array
 from fastcoord._compile import inlined
-from fastcoord._draw_cuda import THREADS
+from fastcoord._draw_cuda import THREADS, described_points
 from fastcoord._lanes import WARP
 from fastcoord._launch import (
     described,
@@ -29,13 +30,10 @@ _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 @inlined
 def pixels_a_unit(at: Any, numbers: Any, each: Any, has_each: Any) -> Any:
-    """How many pixels a unit of the grid is, along x and along y, for map number `at`; the last three are a placement.
-
-    A position in pixels is (gain · p + shift) / divisor.
-    """
+    """How many pixels a unit of the grid is, along x and y, for map number `at`; the last three are a placement."""
     if has_each:
-        numbers = numbers_at(each, np.int64(at) * NUMBERS)
-    return numbers[0] * numbers[3], numbers[4] * numbers[7]  # by the reciprocal of the divisor
+        return _placement.pixels_a_unit(numbers_at(each, np.int64(at) * NUMBERS))
+    return _placement.pixels_a_unit(numbers)
 
 
 def pulled_back(
@@ -54,12 +52,7 @@ def pulled_back(
         As the gradients say; also for tensors that require grad and for arrays on two devices.
     """
     require_cuda()
-    seen = as_format(described("xy", xy))
-    if seen.ndim < 1 or seen.shape[-1] != 2:
-        raise ValueError(f"xy: expected shape (..., 2), the last axis (x, y); got {seen.shape}")
-    point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
-    if joins and seen.ndim < 2:
-        raise ValueError(f"xy: expected shape (..., P, 2), with reduce={joins!r}; got {seen.shape}")
+    seen, position = described_points(xy, joins)
     given = described("grad_maps", grad_maps)
     require_like("grad_maps", grad_maps, xy, given.shape, given.dtype)
     seen_maps = pixel_array("grad_maps", given)
@@ -71,7 +64,6 @@ def pulled_back(
     if read.batch != of_maps:
         raise ValueError(f"grad_maps: expected maps of batch shape {of_maps}; got {read.batch}")
     require_grid(grid)
-    position: Any = _SINGLE if seen.dtype == _SINGLE else _DOUBLE
     back = numbers_for(grid, position, read.height, read.width, of_maps, back=True)
     dtype = _DOUBLE if seen.dtype == _DOUBLE or seen.dtype.kind in "iu" else _SINGLE
     gradient, seen_gradient = made_or_given("out", out, xy, seen.shape, dtype, seen, seen_maps)

@@ -266,6 +266,20 @@ def _fma(a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), lambda builder, *values: call(builder, name, values[0].type, *values)
 
 
+def product(a: Any, b: Any) -> Any:
+    """a·b of scalars, rounded, whatever is added to it: a GPU would round the sum only, see `_lanes`."""
+    return a * b
+
+
+overloaded(product)(lambda a, b: product)
+
+
+@inlined
+def is_finite(value: Any) -> Any:
+    """Neither NaN nor infinite."""
+    return value - value == like(value, 0)
+
+
 @inlined
 def two_sum(a: Any, b: Any) -> Any:
     """The rounded sum, and what rounding took from it, exactly; NaN if the sum is infinite.

@@ -111,8 +111,7 @@ def labels() -> Iterator[Case]:
     """Cases for `encode.simcc`."""
 
     def case(name, make, *arguments, shape=(9, 13), is_small=True, **options):
-        is_only_cpu = isinstance(options.get("sigma"), list)
-        return Case(name, lambda: (make(*arguments),), {"shape": shape, **options}, is_small, is_only_cpu)
+        return Case(name, lambda: (make(*arguments),), {"shape": shape, **options}, is_small)
 
     for dtype in ("float32", "float64"):
         yield case(f"type {dtype}", points, (5,), 9, 13, dtype=dtype)

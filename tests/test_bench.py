@@ -411,3 +411,13 @@ def test_tables_of_a_gpu():
     assert "| decode.argmax, out= | 20.0 | **≤ 15 missed** |" in tables["gpu-latency"]
     assert "A GPU, driver 1, CUDA 2, 3, `4`, revision 5; Python 6, numba 7." in tables["gpu"]
     assert set(tables) == {"gpu", "gpu-latency"}
+
+
+def test_what_is_measured_on_a_gpu_can_be_listed(monkeypatch):
+    pytest.importorskip("torch")
+    from bench.gpu import table, timing
+
+    monkeypatch.setattr(timing, "DEVICE", "cpu")
+    names = [str(work) for work in table.chosen(is_quick=False)]
+    assert {f"{name}, eight D2, float32" for name in ("decode.argmax refine=dark", "encode.splat")} <= set(names)
+    assert not [name for name in names if "uint8" in name and ("gaussian" in name or "splat" in name)]

@@ -1,4 +1,4 @@
-"""The gradients of encoders on CUDA arrays, in the simulator: those that the CPU's kernels have, which are tested."""
+"""The gradients of encoders on CUDA arrays, in the simulator, beside those of the CPU; and what is refused."""
 
 import numpy as np
 import pytest
@@ -124,3 +124,11 @@ def test_errors_name_the_argument(vjp):
         vjp(grads, xy, out=Foreign(np.zeros(3, np.float32)))
     with pytest.raises(TypeError, match="grid: expected"):
         vjp(grads, xy, grid="half")
+
+
+@in_simulator
+@pytest.mark.parametrize("encode", [fc.encode.gaussian, fc.encode.simcc, fc.encode.splat, fc.encode.offsets])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_encoders_without_halves_say_so(encode, dtype):
+    with pytest.raises(TypeError, match=rf"expected .*float64.*; got (dtype )?'?{dtype}"):
+        encode(Foreign(np.zeros((2, 2), np.float32)), shape=SHAPE, dtype=dtype)

@@ -28,6 +28,19 @@ def test_a_pixel_and_what_it_holds_give_the_point(dtype, radius):
 
 
 @small
+def test_distances_are_rounded_once():
+    # close to a pixel's centre a whole part and a rest of float32 would leave no digit
+    points = np.array([(0.99999999999, 6.9999999), (8 - 1e-9, 3 + 1e-12), (5, 4)])
+    maps = fc.encode.offsets(points, shape=SHAPE, radius=3)
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for (x, y), found in zip(points, maps, strict=True):
+        inside = (x - columns) ** 2 + (y - rows) ** 2 <= 9
+        wanted = np.where(inside, [x - columns, y - rows], 0).astype(np.float32)
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))  # 0.0, not −0.0, at the centre
+
+
+@small
 def test_pixels_on_the_edge_are_inside():
     # on three and four sides of a disc of 5 about a pixel's centre, twelve pixels lie at 3-4-5 and on the axes
     disc = fc.encode.offsets([20, 15], shape=SHAPE, radius=5, with_disc=True)[0]
@@ -35,6 +48,21 @@ def test_pixels_on_the_edge_are_inside():
     assert disc[15, 25] == disc[15, 15] == disc[10, 20] == disc[18, 24] == disc[19, 17] == 1
     smaller = fc.encode.offsets([20, 15], shape=SHAPE, radius=np.nextafter(5, 0), with_disc=True)[0]
     assert smaller.sum() == 81 - 12
+
+
+@small
+def test_a_pixel_whose_distance_is_the_radius_is_inside_however_that_is_rounded():
+    # straight below, above and beside the point, where its row or column is the last of the disc, and aslant
+    numbers = np.random.default_rng(3)
+    rows, columns = np.mgrid[:12, :14]
+    for x, y in numbers.uniform(3, 9, (150, 2)):
+        column, row = numbers.integers(12, size=2)
+        for dx, dy in ((0, y - row), (x - column, 0), (x - column, y - row)):
+            at = (column if dx == 0 else x), (row if dy == 0 else y)
+            radius = abs(dx or dy) if dx == 0 or dy == 0 else np.sqrt(dx * dx + dy * dy)
+            disc = fc.encode.offsets(at, shape=(12, 14), radius=radius, with_disc=True)[0]
+            inside = (at[0] - columns) ** 2 + (at[1] - rows) ** 2 <= radius**2
+            np.testing.assert_array_equal(disc, inside)
 
 
 @small

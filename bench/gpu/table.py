@@ -150,10 +150,6 @@ def _decoded_right(result: Any, maps: Any) -> bool:
     return bool(torch.equal(result.xy, _points_of(maps.float() if maps.dtype == torch.uint8 else maps)))
 
 
-def _nothing(labels: tuple[str, ...], dtypes: tuple[str, ...]) -> Iterator[Work]:
-    yield from ()
-
-
 def _decoder(
     name: str, goal: float, make: Any = random_maps, options: Any = None, is_right: Any = None, peer: Any = None
 ) -> Any:
@@ -251,17 +247,16 @@ def networks(labels: tuple[str, ...], dtypes: tuple[str, ...]) -> Iterator[Work]
     )  # fmt: skip
 
 
-_REFINEMENTS = getattr(fc.decode._argmax, "REFINEMENTS", ())
-
 OPERATIONS = (
     _decoder("argmax", 0.9, is_right=_decoded_right),
     _decoder("onehot", 0.9, one_hot_maps, is_right=_decoded_right),
     _decoder("center_of_mass", 0.9, blobs, options={"covariance": True}),
-    _decoder("argmax", 0.9, blobs, options={"refine": "dark"}) if "dark" in _REFINEMENTS else _nothing,
+    _decoder("argmax", 0.9, blobs, options={"refine": "dark"}),
     _decoder("soft_argmax", 0.85, peer=soft_argmax_in_torch),
     _encoder("onehot", None, "scatter"),
     _encoder("box", None, functools.partial(box_in_torch, reach=4)),
     _encoder("gaussian", 0.9, options={"sigma": 2.0}),
+    _encoder("splat", None),
 )
 
 
@@ -277,5 +272,6 @@ def chosen(is_quick: bool) -> Iterator[Work]:
     for works in OPERATIONS:
         yield from works(("D2",), ("float32",))
     yield from _decoder("soft_argmax", 0.85, options={"covariance": True})(("eight D2",), ("float32",))
+    of_bytes = "encode.onehot", "encode.box"
     for works in OPERATIONS:
-        yield from (work for work in works(("eight D2",), ("uint8",)) if work.operation.startswith("encode"))
+        yield from (work for work in works(("eight D2",), ("uint8",)) if work.operation.startswith(of_bytes))

@@ -12,14 +12,15 @@ from numba import config, prange
 from fastcoord._arrays import Maps
 from fastcoord._compile import Kernel, inlined, kernel, outlined
 from fastcoord._halves import format_of
-from fastcoord._largest import EMPTY, FAR, INFINITY_BITS, finish, merge
+from fastcoord._largest import EMPTY, FAR, INFINITY_BITS, merge
 from fastcoord._largest_search import BLOCKS, LINES, steps
 from fastcoord._memory import first_element, memory
 from fastcoord._placement import numbers_at, numbers_step, placed
+from fastcoord._refinement import BORDER
 from fastcoord._simcc_options import layout_of
 from fastcoord._stretches import stretches
 from fastcoord._vector import convert, first_lane, out_of_line
-from fastcoord.decode._simcc.formula import BORDER, NO_STEP, in_pixels, missing, step, weaker
+from fastcoord.decode._simcc.formula import NO_STEP, answer, missing, step, weaker
 
 TASKS = 4 * config.NUMBA_NUM_THREADS  # calls that there are at least, if there are so many points
 GROUP = 64  # points that one call decodes, at most
@@ -91,14 +92,16 @@ def _points(is_adjacent: bool, is_half: bool) -> Any:
             x_score = convert(x_place[x_at + column * x_stride], threshold)
             y_score = convert(y_place[y_at + row * y_stride], threshold)
             weakest = weaker(x_score, y_score)
-            x, y, bits = convert(column, threshold), convert(row, threshold), 0
+            unit = np.float64(0)
+            steps_of_point, bits = (unit, unit), 0
             if kind != NO_STEP and is_found and not is_spoilt and not weakest <= threshold:
                 dx, x_bits = refined(kind, x_place, x_at, x_stride, x_bins, column)
                 dy, y_bits = refined(kind, y_place, y_at, y_stride, y_bins, row)
-                x, y = convert(convert(column, dx) + dx, threshold), convert(convert(row, dy) + dy, threshold)
-                bits = x_bits | y_bits
-            x, y = in_pixels(x, split_ratio), in_pixels(y, split_ratio)
-            x, y, weakest, flags = finish(weakest, x, y, is_found, x_state[2] | y_state[2], is_spoilt, threshold)
+                steps_of_point, bits = (dx, dy), x_bits | y_bits
+            x, y, weakest, flags = answer(
+                *((column, row), steps_of_point, weakest, is_found, x_state[2] | y_state[2], is_spoilt),
+                *(threshold, split_ratio),
+            )
             x, y = placed(x, y, numbers_at(grid, (number + i) * grid_step))
             if has_missing and flags & EMPTY != 0:
                 x = y = missing(split_ratio)

@@ -5,28 +5,28 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from fastcoord._arrays import Maps, decoded_members, pixel_array
+from fastcoord._arrays import Maps, pixel_array
 from fastcoord._compile import inlined
+from fastcoord._decode_cuda import answered
 from fastcoord._halves import loaded_type
 from fastcoord._lanes import WARP, first_element, warp_merge
-from fastcoord._largest import EMPTY, finish, number_type
+from fastcoord._largest import EMPTY, number_type
 from fastcoord._largest_cuda import NOWHERE, merge_states, nothing, one_pixel
 from fastcoord._launch import (
     described,
-    device_of,
     flat_memory,
     launch,
     layouts,
-    made_or_given,
     require_cuda,
     require_int32,
     require_like,
 )
 from fastcoord._placement_cuda import placed, placement
+from fastcoord._refinement import BORDER
 from fastcoord._simcc_options import maps_of_bins, pixels_of_bins, require_alike
 from fastcoord._stretches import stretches
 from fastcoord._vector import convert, like
-from fastcoord.decode._simcc.formula import BORDER, NO_STEP, in_pixels, missing, step, weaker
+from fastcoord.decode._simcc.formula import NO_STEP, answer, missing, step, weaker
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import Decoded
 
@@ -93,14 +93,16 @@ def decode(
             column: Any = np.int64(x_state[1]) if is_found else np.int64(0)
             row: Any = np.int64(y_state[1]) if is_found else np.int64(0)
             weakest = weaker(convert(x_state[0], threshold), convert(y_state[0], threshold))
-            x, y, bits = convert(column, threshold), convert(row, threshold), 0
+            nothing_more = like(threshold, 0)
+            steps, bits = (nothing_more, nothing_more), 0
             if kind != NO_STEP and is_found and not is_spoilt and not weakest <= threshold:
                 dx, x_bits = _refined(kind, x_bins, x_at, x_layout, column, threshold)
                 dy, y_bits = _refined(kind, y_bins, y_at, y_layout, row, threshold)
-                x, y, bits = x + dx, y + dy, x_bits | y_bits
-            x, y = in_pixels(x, split_ratio), in_pixels(y, split_ratio)
+                steps, bits = (dx, dy), x_bits | y_bits
             several = x_state[2] | y_state[2]
-            x, y, weakest, flags = finish(weakest, x, y, is_found, several, is_spoilt, threshold)
+            x, y, weakest, flags = answer(
+                (column, row), steps, weakest, is_found, several, is_spoilt, threshold, split_ratio
+            )
             at = first_point + i
             x, y = placed(x, y, at, numbers, each, has_each)
             if has_missing and flags & EMPTY != 0:
@@ -140,39 +142,23 @@ def simcc(
     require_grid(grid)
     width, height = pixels_of_bins(x_axes.width, split_ratio), pixels_of_bins(y_axes.width, split_ratio)
     numbers = numbers_for(grid, np.dtype(number), height, width, batch)
-    given = (None, None, None, None) if out is None else decoded_members(out)
-    read = seen_x, seen_y
-    xy, seen_xy = made_or_given("out.xy", given[0], x_logits, (*batch, 2), number, *read)
-    score, seen_score = made_or_given("out.score", given[1], x_logits, batch, number, *read, seen_xy)
-    status, seen_status = made_or_given("out.status", given[3], x_logits, batch, np.int32, *read, seen_xy, seen_score)
-    with device_of(x_logits):
-        written = (
-            flat_memory("out.xy", seen_xy, xy),
-            flat_memory("out.score", seen_score, score),
-            flat_memory("out.status", seen_status, status),
-        )
-        if seen_score.size:
-            unit = number_type(loaded_type(seen_x.dtype))(1)
-            with np.errstate(over="ignore"):  # beyond the type it is infinite
-                limit = number(threshold)
-            last = (
-                unit,
-                kind,
-                compat is not None,
-                skips,
-                limit,
-                number(split_ratio),
-                *placement(numbers, x_logits, written[0]),
-                *written,
-            )
-            _launch(x_axes, x_logits, y_axes, y_logits, seen_score.size, last)
-    return Decoded(xy, score, None, status) if out is None else out
+    unit = number_type(loaded_type(seen_x.dtype))(1)
+    with np.errstate(over="ignore"):  # beyond the type it is infinite
+        limit = number(threshold)
+    options = unit, kind, compat is not None, skips, limit, number(split_ratio)
+
+    def launch_all(written: tuple[Any, Any, Any, Any]) -> None:
+        xy, score, _covariance, status = written
+        last = *options, *placement(numbers, x_logits, xy), xy, score, status
+        _launch(x_axes, x_logits, y_axes, y_logits, last)
+
+    return answered(x_logits, (seen_x, seen_y), batch, number, out, launch_all)
 
 
-def _launch(x_axes: Maps, x_logits: Any, y_axes: Maps, y_logits: Any, points: int, last: tuple[Any, ...]) -> None:
+def _launch(x_axes: Maps, x_logits: Any, y_axes: Maps, y_logits: Any, last: tuple[Any, ...]) -> None:
     x_memory, y_memory = flat_memory("x_logits", x_axes.memory, x_logits), flat_memory("y", y_axes.memory, y_logits)
     x_layouts, y_layouts = layouts(x_axes, 0, WARP), layouts(y_axes, 0, WARP)
-    for first, end in stretches(x_axes.count, y_axes.count, points):
+    for first, end in stretches(x_axes.count, y_axes.count, x_axes.count * len(x_axes.starts)):
         launch(
             decode,
             -(-(end - first) // (THREADS // WARP)),

@@ -7,24 +7,15 @@ logits, which are logarithms of probabilities but for a constant, and a Gaussian
 from typing import Any
 
 from fastcoord._compile import inlined
-from fastcoord._vector import like, log, maximum, select
-from fastcoord.results import Status
-
-BORDER, FLAT = int(Status.BORDER), int(Status.FLAT)
-LEAST = 2.0**-100  # a maximum that is less counts as 0
-FLOOR = 1e-10  # of a neighbour, in units of the maximum
+from fastcoord._largest import finish
+from fastcoord._refinement import FLAT, FLOOR, is_usable
+from fastcoord._vector import convert, is_finite, like, log, maximum, select
 
 
 @inlined
 def weaker(x_score: Any, y_score: Any) -> Any:
     """The smaller of the maxima of both axes."""
     return select(y_score < x_score, y_score, x_score)
-
-
-@inlined
-def is_finite(number: Any) -> Any:
-    """Neither NaN nor infinite."""
-    return number - number == like(number, 0)
 
 
 @inlined
@@ -43,7 +34,7 @@ def parabola(before: Any, at: Any, behind: Any) -> Any:
 @inlined
 def gaussian(before: Any, at: Any, behind: Any) -> Any:
     """As `parabola`, of a Gaussian: of the logarithms."""
-    if not (at > like(at, LEAST) and is_finite(at) and is_finite(before) and is_finite(behind)):
+    if not (is_usable(at) and is_finite(before) and is_finite(behind)):
         return like(at, 0), FLAT
     low = log(maximum(before / at, like(at, FLOOR)))
     high = log(maximum(behind / at, like(at, FLOOR)))
@@ -61,12 +52,23 @@ def step(kind: Any, before: Any, at: Any, behind: Any) -> Any:
 
 
 @inlined
-def in_pixels(position: Any, split_ratio: Any) -> Any:
+def _in_pixels(position: Any, split_ratio: Any) -> Any:
     """A position that counts bins, in pixels."""
     return position / split_ratio
 
 
 @inlined
+def answer(
+    bins: Any, steps: Any, score: Any, is_found: Any, several: Any, is_spoilt: Any, threshold: Any, split_ratio: Any
+) -> Any:
+    """x, y, score and status bits, as `_largest.finish` has them: from the largest bins of x and y and steps there."""
+    x = convert(convert(bins[0], steps[0]) + steps[0], threshold)
+    y = convert(convert(bins[1], steps[1]) + steps[1], threshold)
+    x, y = _in_pixels(x, split_ratio), _in_pixels(y, split_ratio)
+    return finish(score, x, y, is_found, several, is_spoilt, threshold)
+
+
+@inlined
 def missing(split_ratio: Any) -> Any:
     """Where mmpose (1.3, `get_simcc_maximum`) puts what is not found, in pixels: at bin −1."""
-    return in_pixels(like(split_ratio, -1), split_ratio)
+    return _in_pixels(like(split_ratio, -1), split_ratio)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from fastcoord._compile import inlined, outlined
-from fastcoord._gaussian_axis import distances, factors, is_finite, part, placed_axis
+from fastcoord._gaussian_axis import distances, factors, moments, part, placed_point
 from fastcoord._memory import load, store
 from fastcoord._vector import first_lane, lane_numbers, lane_sums, like, out_of_line, splat
-from fastcoord.encode._gaussian.formula import moments, slopes
+from fastcoord.encode._gaussian.formula import slopes
 
 LANES = 16
 LEAD = 32  # elements before and after the factors of a row, as many as the most pixels in a cache line
@@ -41,21 +41,6 @@ def divide_by_sum(place: Any, at: int, extent: int) -> None:
     share = like(total, part(first_lane((lane_sums((total,)),))[0]))
     for k in range(0, extent, LANES):
         store(place, at + k, load(place, at + k, LANES) * share)
-
-
-@inlined
-def placed_point(x: Any, y: Any, columns: int, rows: int, reach_x: Any, reach_y: Any, mode: int) -> Any:
-    """Of both axes the first pixel, that after the last, and the centre; and if there is any pixel that is not 0.
-
-    Where there is none, there is none on either axis.
-    """
-    is_here = is_finite(x) and is_finite(y)
-    left, right, middle, past_middle, has_columns = placed_axis(x, reach_x, mode, columns)
-    top, bottom, centre, past_centre, has_rows = placed_axis(y, reach_y, mode, rows)
-    has_pixels = is_here and has_columns and has_rows
-    right = right if has_pixels else left
-    bottom = bottom if has_pixels else top
-    return left, right, middle, past_middle, top, bottom, centre, past_centre, has_pixels
 
 
 @outlined

@@ -14,6 +14,7 @@ from numba import prange
 from fastcoord import _lines
 from fastcoord._arrays import Maps
 from fastcoord._compile import kernel
+from fastcoord._gaussian_axis import placed_point
 from fastcoord._lines import division, written
 from fastcoord._memory import (
     bytes_past_line,
@@ -33,7 +34,6 @@ from fastcoord.encode._gaussian.axis import (
     LEAD,
     POINT,
     divide_by_sum,
-    placed_point,
     vectors,
     write_axes,
     write_next,

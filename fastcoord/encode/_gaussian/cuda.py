@@ -4,7 +4,6 @@ A lane computes the factors of its pixels, groups of four that stand side by sid
 keep an axis where all lanes can read it was not measured. For `norm="sum"` the warp first adds up both axes.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from numba import cuda
 
 from fastcoord._compile import inlined
 from fastcoord._draw_cuda import drawn, position_of_point, type_of_pixels
-from fastcoord._gaussian_axis import factors, is_finite, part, placed_axis
-from fastcoord._gaussian_options import shape_fitted, sizes_of
+from fastcoord._gaussian_axis import factors, part
+from fastcoord._gaussian_cuda import axes_of_point, axis_sums, size_of_point, sizes_on_device
 from fastcoord._lanes import (
     WARP,
     column_and_row,
@@ -21,64 +20,22 @@ from fastcoord._lanes import (
     lone_pixel,
     moved,
     next_pixel,
-    warp_merge,
-    warp_share,
 )
-from fastcoord._launch import described, device_of, require_cuda, stream_of
-from fastcoord._placement import numbers_at
+from fastcoord._launch import described
 from fastcoord._recorded import recall
-from fastcoord._vector import convert, like, select
 from fastcoord._wide import store_four
-from fastcoord.encode._gaussian.formula import added, joined
+from fastcoord.encode._gaussian.formula import joined
 
 FOUR = 4  # pixels in a group
-SIZES = 8  # numbers of a point
-
-_warp_sum = warp_merge(added)
-
-
-@inlined
-def size_of_point(i: Any, sizes: Any, each: Any, has_each: Any) -> Any:
-    """Of point `i`, for x and then for y: the rate of its powers, two numbers, 1/σ, and how far the axis reaches."""
-    if has_each:
-        return numbers_at(each, np.int64(i) * SIZES)
-    return sizes
-
-
-@inlined
-def placed_axes(x: Any, y: Any, layout: Any, size: Any, mode: Any) -> Any:
-    """Of both axes of a point the first pixel, that after the last, the centre and the rate; and if there is any pixel.
-
-    Where there is none, there is none on either axis.
-    """
-    is_here = is_finite(x) and is_finite(y)
-    x, y = select(is_here, x, like(x, 0)), select(is_here, y, like(y, 0))
-    across_rate, down_rate = (size[0], size[1]), (size[4], size[5])
-    left, right, middle, past_middle, has_columns = placed_axis(x, convert(size[3], x), mode, layout.columns)
-    top, bottom, centre, past_centre, has_rows = placed_axis(y, convert(size[7], y), mode, layout.rows)
-    is_here = is_here and has_columns and has_rows
-    right, bottom = right if is_here else left, bottom if is_here else top
-    return (left, right, middle, past_middle, across_rate), (top, bottom, centre, past_centre, down_rate), is_here
 
 
 @inlined
 def _share(across_axis: Any, down_axis: Any, is_sum: Any, lane: Any, unit: Any) -> Any:
-    """What to multiply all pixels by; for their sum all lanes of the warp meet here."""
-    left, right, middle, past_middle, across_rate = across_axis
-    top, bottom, centre, past_centre, down_rate = down_axis
-    share, nil = unit, unit - unit
+    """What to multiply all pixels by; for their sum the whole warp meets here."""
+    share = unit
     if is_sum:
-        totals = nil, nil
-        k = left + lane
-        while k < right:
-            totals = totals[0] + factors(nil, k, left, right, middle, past_middle, across_rate), totals[1]
-            k += WARP
-        k = top + lane
-        while k < bottom:
-            totals = totals[0], totals[1] + factors(nil, k, top, bottom, centre, past_centre, down_rate)
-            k += WARP
-        totals = warp_share(_warp_sum(totals))
-        share = part(totals[0]) * part(totals[1])
+        nil = unit - unit
+        share = part(axis_sums(across_axis, lane, nil)[0]) * part(axis_sums(down_axis, lane, nil)[0])
     return share
 
 
@@ -119,7 +76,7 @@ def _encoder(items: int) -> Any:
             placement = numbers, each, has_each
             x, y = position_of_point(point, points, points_layout, point_unit, first_map + i, *placement)
             size = size_of_point(first_map + i, sizes, each_sizes, has_sizes)
-            across_axis, down_axis, is_here = placed_axes(x, y, layout, size, mode)
+            across_axis, down_axis, is_here = axes_of_point(x, y, layout.columns, layout.rows, size, mode)
             share = _share(across_axis, down_axis, is_sum, lane, unit)
             left, right, middle, past_middle, across_rate = across_axis
             top, bottom, centre, past_centre, down_rate = down_axis
@@ -223,7 +180,7 @@ def join(
             point = first_in_points_layout + i * points_in_map + p
             x, y = position_of_point(point, points, points_layout, point_unit, first_map + i, numbers, each, has_each)
             size = size_of_point(number, sizes, each_sizes, has_sizes)
-            across_axis, down_axis, is_here = placed_axes(x, y, layout, size, mode)
+            across_axis, down_axis, is_here = axes_of_point(x, y, layout.columns, layout.rows, size, mode)
             share = _share(across_axis, down_axis, is_sum, lane, unit)
             left, right, middle, past_middle, across_rate = across_axis
             top, bottom, centre, past_centre, down_rate = down_axis
@@ -281,21 +238,3 @@ def gaussian(
     if np.ndim(sigmas) <= 1:  # else its numbers are copied to the device
         key = "encode.gaussian", repr((shape, sigmas, within, mode, is_sum, reduce, axes)), dtype, return_weight
     return recall(key, grid, xy, out, call)
-
-
-def sizes_on_device(xy: Any, sigmas: Any, within: float | None, working: Any, mode: int) -> tuple[Any, Any, bool]:
-    """What `size_of_point` takes: the numbers for all points, those of each, and whether there are these."""
-    require_cuda()
-    numbers, reaches = sizes_of(sigmas, shape_fitted(sigmas, described("xy", xy)), within, working, mode)
-    sizes = np.concatenate([numbers.reshape(-1, 2, 3), reaches.astype(working).reshape(-1, 2, 1)], -1).reshape(-1)
-    for_all = tuple(sizes[:SIZES])
-    with device_of(xy):
-        if sizes.size == SIZES:
-            return for_all, _nothing(str(cuda.get_current_device().uuid), working), False
-        return for_all, cuda.to_device(sizes, stream=cuda.external_stream(stream_of(xy))), True
-
-
-@functools.cache
-def _nothing(device: str, working: Any) -> Any:
-    """Memory of a type, for a kernel that does not read it."""
-    return cuda.device_array(1, working)

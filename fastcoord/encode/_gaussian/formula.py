@@ -5,19 +5,7 @@ from typing import Any
 from fastcoord._compile import inlined
 from fastcoord._vector import like, select
 
-__all__ = ["added", "joined", "moments", "slopes"]
-
-
-@inlined
-def added(totals: Any, others: Any) -> Any:
-    """Sums of parts of both axes, those of the whole."""
-    return totals[0] + others[0], totals[1] + others[1]
-
-
-@inlined
-def moments(found: Any, distance: Any) -> Any:
-    """The parts of the mean distance under factors whose sum is 1."""
-    return select(found > like(found, 0), found * distance, like(found, 0))
+__all__ = ["joined", "slopes"]
 
 
 @inlined

@@ -7,14 +7,12 @@ from numba import cuda
 
 from fastcoord._draw_cuda import position_of_point
 from fastcoord._gaussian_axis import distances, factors, part
-from fastcoord._lanes import WARP, first_element, warp_merge, warp_share
+from fastcoord._gaussian_cuda import axes_of_point, axis_sums, size_of_point, sizes_on_device
+from fastcoord._lanes import WARP, first_element, warp_sums
 from fastcoord._launch import described
 from fastcoord._pull_cuda import pixels_a_unit, pulled_back
 from fastcoord._vector import convert
-from fastcoord.encode._gaussian.cuda import placed_axes, size_of_point, sizes_on_device
-from fastcoord.encode._gaussian.formula import added, moments, slopes
-
-_sum = warp_merge(added)
+from fastcoord.encode._gaussian.formula import slopes
 
 
 @cuda.jit  # type: ignore[untyped-decorator]
@@ -50,28 +48,18 @@ def differentiate(
         point = first_in_points_layout + i
         x, y = position_of_point(point, points, points_layout, point_unit, at, *placement)
         size = size_of_point(number, sizes, each_sizes, has_sizes)
-        across_axis, down_axis, _is_here = placed_axes(x, y, layout, size, mode)
+        across_axis, down_axis, _is_here = axes_of_point(x, y, layout.columns, layout.rows, size, mode)
         left, right, middle, past_middle, across_rate = across_axis
         top, bottom, centre, past_centre, down_rate = down_axis
         nil = unit - unit
         shares, means = (unit, unit), (nil, nil)
         if is_sum:
-            totals, pulls = (nil, nil), (nil, nil)
-            k = left + lane
-            while k < right:
-                found = factors(nil, k, left, right, middle, past_middle, across_rate)
-                totals = totals[0] + found, totals[1]
-                pulls = pulls[0] + moments(found, distances(nil, k, middle, past_middle)), pulls[1]
-                k += WARP
-            k = top + lane
-            while k < bottom:
-                found = factors(nil, k, top, bottom, centre, past_centre, down_rate)
-                totals = totals[0], totals[1] + found
-                pulls = pulls[0], pulls[1] + moments(found, distances(nil, k, centre, past_centre))
-                k += WARP
-            totals, pulls = warp_share(_sum(totals)), warp_share(_sum(pulls))
-            shares = part(totals[0]), part(totals[1])
-            means = pulls[0] * shares[0], pulls[1] * shares[1]
+            (across_total, across_pull), (down_total, down_pull) = (
+                axis_sums(across_axis, lane, nil),
+                axis_sums(down_axis, lane, nil),
+            )
+            shares = part(across_total), part(down_total)
+            means = across_pull * shares[0], down_pull * shares[1]
         first = first_element(first_in_layout + in_run, layout)
         sums = nil, nil
         for row in range(top, bottom):
@@ -86,7 +74,7 @@ def differentiate(
                 pulled += value * slopes(across, distances(nil, k, middle, past_middle), means[0], size[2])
                 k += WARP
             sums = sums[0] + pulled * down, sums[1] + drawn * pulled_down
-        sums = _sum(sums)
+        sums = warp_sums(sums)
         if lane == 0:
             by_x, by_y = pixels_a_unit(at, *placement)
             written[np.uint64(2 * number)] = convert(sums[0], by_x) * by_x

@@ -12,8 +12,8 @@ from numba import cuda
 from fastcoord._draw_cuda import clear, drawn, position_of_point
 from fastcoord._lanes import WARP, column_and_row, first_element, moved
 from fastcoord._recorded import recall
-from fastcoord._vector import convert, like
-from fastcoord.encode._offsets.formula import DISC, has_pixels, held, is_finite, is_inside, rows_near, split
+from fastcoord._vector import convert, is_finite, like
+from fastcoord.encode._offsets.formula import DISC, has_pixels, held, is_inside, near
 
 
 def _encoder(items: int) -> Any:
@@ -58,7 +58,6 @@ def _encoder(items: int) -> Any:
             x, y = x if is_here else like(x, 0), y if is_here else like(y, 0)
             is_here = is_here and (is_whole or has_pixels(x, y, radius, layout.columns, layout.rows))
             is_everywhere = is_whole and kind != DISC
-            split_x, split_y = split(x), split(y)
             zero = like(unit, 0)
             begin = tile * tile_pixels
             count = min(layout.rows * layout.columns - begin, tile_pixels)
@@ -67,17 +66,20 @@ def _encoder(items: int) -> Any:
                 first += begin
                 clear(images, whole, first, count, layout.before, items, lane, zero)
                 cuda.syncwarp()  # until then another lane may be writing a zero to one of the disc
-                left, right = rows_near(x, radius, layout.columns)
-                top, bottom = rows_near(y, radius, layout.rows)
+                left, right = near(x, radius, layout.columns)
+                top, bottom = near(y, radius, layout.rows)
+                # No row of another tile: else a large map would take as many steps as tiles by pixels of a disc
+                top = max(top, np.int64(np.uint32(begin) // np.uint32(layout.columns)))
+                bottom = min(bottom, np.int64(np.uint32(begin + count - 1) // np.uint32(layout.columns)) + 1)
                 wide = max(right - left, 1)
-                near = wide * (bottom - top) if is_here else 0
+                pixels_near = wide * max(bottom - top, 0) if is_here else 0
                 k: Any = np.int64(lane)
-                while k < near:
+                while k < pixels_near:
                     down: Any = np.int64(np.uint32(k) // np.uint32(wide))
                     column, row = left + k - down * wide, top + down
                     position = row * layout.columns + column - begin
                     if position >= 0 and position < count and is_inside(x - like(x, column), y - like(y, row), radius):
-                        images[np.uint64(first + position)] = held(kind, zero, column, row, split_x, split_y, scale)
+                        images[np.uint64(first + position)] = held(kind, zero, column, row, x, y, scale, unit)
                     k += WARP
             else:
                 position = lane
@@ -85,7 +87,7 @@ def _encoder(items: int) -> Any:
                 while position < count:
                     there = first + np.int64(row) * layout.row_stride + np.int64(column) * layout.column_stride
                     is_hot = is_everywhere or is_inside(x - like(x, column), y - like(y, row), radius)
-                    value = held(kind, zero, column, row, split_x, split_y, scale)
+                    value = held(kind, zero, column, row, x, y, scale, unit)
                     images[np.uint64(there)] = value if is_here and is_hot else zero
                     column, row = moved(column, row, layout)
                     position += WARP

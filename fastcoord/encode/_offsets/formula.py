@@ -9,29 +9,17 @@ from typing import Any
 import numpy as np
 
 from fastcoord._compile import inlined
-from fastcoord._gaussian_axis import HUGE, distances, is_finite
-from fastcoord._vector import like, maximum, minimum
+from fastcoord._vector import convert, like, maximum, minimum, product
 
 DISC, ACROSS, DOWN = range(3)  # kinds of maps
 
-__all__ = ["ACROSS", "DISC", "DOWN", "columns_in_disc", "has_pixels", "is_finite", "is_inside", "rows_near", "split"]
-
-
-@inlined
-def split(position: Any) -> Any:
-    """The whole part of a position and the rest, so that distances are exact to a unit in their last place."""
-    near = minimum(maximum(position, like(position, -HUGE)), like(position, HUGE))
-    towards_zero: Any = np.int64(near)
-    whole = like(position, towards_zero)
-    if whole <= like(position, -HUGE) or whole >= like(position, HUGE):
-        return position, position - position
-    return whole, position - whole
+__all__ = ["ACROSS", "DISC", "DOWN", "columns_in_disc", "has_pixels", "held", "is_inside", "near"]
 
 
 @inlined
 def is_inside(dx: Any, dy: Any, radius: Any) -> Any:
     """Whether a pixel that is dx and dy from the point lies in the disc."""
-    return dx * dx + dy * dy <= radius * radius
+    return product(dx, dx) + product(dy, dy) <= product(radius, radius)
 
 
 @inlined
@@ -51,23 +39,24 @@ def has_pixels(x: Any, y: Any, radius: Any, columns: Any, rows: Any) -> Any:
 
 
 @inlined
-def rows_near(y: Any, radius: Any, rows: Any) -> Any:
-    """Rows among which are all that a disc meets: the first, and the one after the last."""
-    low = minimum(maximum(y - radius, like(y, 0)), like(y, rows))
-    high = minimum(maximum(y + radius, like(y, -1)), like(y, rows - 1))
+def near(position: Any, reach: Any, extent: Any) -> Any:
+    """Pixels of an axis among which are all within reach, however it is rounded: the first, and that after the last."""
+    further = reach + like(reach, 1)
+    low = minimum(maximum(position - further, like(position, 0)), like(position, extent))
+    high = minimum(maximum(position + further, like(position, -1)), like(position, extent - 1))
     first: Any = np.int64(low)
     last: Any = np.int64(high)
-    return first, last + 1 if high >= like(y, 0) else first
+    return first, last + 1 if high >= like(position, 0) else first
 
 
 @inlined
 def columns_in_disc(x: Any, dy: Any, radius: Any, columns: Any) -> Any:
     """The columns of a row, dy from the point, that lie in the disc: the first, and the one after the last."""
-    room = radius * radius - dy * dy
+    room = product(radius, radius) - product(dy, dy)
     if not room >= like(room, 0):
         return 0, 0
     reach = np.sqrt(room)
-    first, end = rows_near(x, reach + like(reach, 1), columns)
+    first, end = near(x, reach, columns)
     while first < end and not is_inside(x - like(x, first), dy, radius):
         first += 1
     while end > first and not is_inside(x - like(x, end - 1), dy, radius):
@@ -76,13 +65,15 @@ def columns_in_disc(x: Any, dy: Any, radius: Any, columns: Any) -> Any:
 
 
 @inlined
-def held(kind: Any, offsets: Any, column: Any, row: Any, x: Any, y: Any, scale: Any) -> Any:
+def held(kind: Any, offsets: Any, column: Any, row: Any, x: Any, y: Any, scale: Any, unit: Any) -> Any:
     """What pixels of a disc hold that are `offsets` after a column of a row, in a map of this kind.
 
-    `x` and `y` are split; `scale` is what a pixel counts.
+    `scale` is what a pixel counts. Distances are float64, as x and y are, and rounded once to the type of `unit`: a
+    point that is close to a pixel's centre keeps its digits.
     """
+    after = convert(offsets, x)
     if kind == ACROSS:
-        return -distances(offsets, column, x[0], x[1]) * like(offsets, scale)
+        return convert((like(after, x) - (after + like(after, column))) * like(after, scale), unit)
     if kind == DOWN:
-        return like(offsets, -distances(like(scale, 0), row, y[0], y[1]) * scale)
+        return like(offsets, (y - like(y, row)) * scale)
     return like(offsets, 1)

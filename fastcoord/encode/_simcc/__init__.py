@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastcoord._arrays import canvas, flat, is_on_gpu, point_array, read_only, result, stored, write_back
-from fastcoord._draw import allocated, require_here, way_back
+from fastcoord._arrays import canvas, flat, is_on_gpu, read_only, result, stored, write_back
+from fastcoord._draw import allocated, checked_points, require_here, way_back
 from fastcoord._gaussian_axis import MODES
 from fastcoord._gaussian_options import float_type, shape_fitted, sigmas_of, sizes_of
 from fastcoord._halves import FORMATS
-from fastcoord._libraries import in_library, library_of, numpy_bfloat16
+from fastcoord._libraries import in_library
 from fastcoord._points import in_pixels
 from fastcoord._simcc_options import bins_of_pixels, maps_of_bins, members_of, split_ratio_of
 from fastcoord.encode._simcc import cpu
@@ -56,7 +56,7 @@ def simcc(
         (height, width) of the canvas in pixels; an axis of n pixels has ``round(n * split_ratio)`` bins.
     sigma : float, or array that broadcasts to the shape of `xy`
         Standard deviation in bins, from 1e-15 to 1e15: a number; ``(sx, sy)``; (..., 1) for each point its own;
-        (..., 2) for each point and axis.
+        (..., 2) for each point and axis. An array of NumPy's or nested lists, also where `xy` is on a GPU.
     split_ratio : float
         Bins for each pixel, from 1 to 1,000.
     norm : "peak", "sum" or "density"
@@ -84,8 +84,7 @@ def simcc(
     Raises
     ------
     TypeError
-        If the type of an argument is none of these; for arrays on a GPU also for halves and for more than one sigma for
-        each axis.
+        If the type of an argument is none of these; for arrays on a GPU also if `dtype` is float16 or bfloat16.
     ValueError
         If a point is not finite, unless `return_weight` (on a GPU such a point always gives zeros: to raise, the host
         would have to wait); if the last axis of `xy` is not 2 long, an extent is less than 1, `sigma` is not a positive
@@ -120,23 +119,13 @@ def simcc(
     working = _DOUBLE if pixels == _DOUBLE else _SINGLE
     bins = bins_of_pixels(width, ratio), bins_of_pixels(height, ratio)
     if is_on_gpu(xy):
-        if name in FORMATS or np.shape(sigmas) not in ((), (1,), (2,)):
-            raise TypeError(
-                "xy: expected an array on the CPU, or float32 or float64 bins, and one sigma, or one for each axis; "
-                f"got dtype {name} and sigma of shape {np.shape(sigmas)} on a GPU"
-            )
-        numbers, reach = sizes_of(sigmas, (1, 2), within, working, mode)
-        on_device = tuple(numbers), tuple(reach.astype(working))
-        options = mode, ratio, compat is not None, NORMS[norm]
-        on_gpu: SimCC = _cuda().simcc(xy, (height, width), bins, on_device, *options, pixels, grid, return_weight, out)
+        if name in FORMATS:
+            raise TypeError(f"xy: expected an array on the CPU, or float32 or float64 bins; got dtype {name} on a GPU")
+        options = sigmas, within, working, mode, ratio, compat is not None, NORMS[norm]
+        on_gpu: SimCC = _cuda().simcc(xy, (height, width), bins, *options, pixels, grid, return_weight, out)
         return on_gpu
     fits = shape_fitted(sigmas, xy)
-    library = library_of(xy)
-    points = point_array("xy", xy)
-    if library is not None:
-        library.require_dtype(pixels)
-    elif pixels == FORMATS["bfloat16"] and out is None:
-        numpy_bfloat16()  # raises where NumPy has none
+    library, points = checked_points(xy, pixels, out)
     batch = points.shape[:-1]
     require_grid(grid)
     back = None if grid is None else way_back(grid, points, height, width, batch)

@@ -12,8 +12,8 @@ from numba import prange
 from fastcoord import _lines
 from fastcoord._arrays import Maps
 from fastcoord._compile import inlined, kernel, outlined
-from fastcoord._gaussian_axis import factors, is_finite, placed_axis
-from fastcoord._lines import written, zeros_written
+from fastcoord._gaussian_axis import factors, placed_point
+from fastcoord._lines import tasks_of, written, zeros_written
 from fastcoord._memory import (
     bytes_past_line,
     first_element,
@@ -65,7 +65,6 @@ def _writer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
         bins: int,
         is_streamed: bool,
         axis: Any,
-        is_here: bool,
         rate: Any,
         by_sigma: Any,
         norm: int,
@@ -73,7 +72,6 @@ def _writer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
         """All bins of the `axis`."""
         out_of_line()
         first, end, middle, past_middle = axis
-        end = end if is_here else first
         total = by_sigma
         if norm == SUM:
             total = _total(first, end, middle, past_middle, rate, by_sigma)
@@ -137,17 +135,16 @@ def _drawer(lanes: int, narrow: Any, is_adjacent: bool) -> Any:
             n, r = i * numbers_step, i * reaches_step
             x = in_bins(xy[2 * i], split_ratio, is_rounded)
             y = in_bins(xy[2 * i + 1], split_ratio, is_rounded)
-            is_here = is_finite(x) and is_finite(y)
-            left, right, middle, past_middle, has_columns = placed_axis(x, reaches[r], mode, columns)
-            top, bottom, centre, past_centre, has_rows = placed_axis(y, reaches[r + 1], mode, rows)
-            is_here = is_here and has_columns and has_rows
+            left, right, middle, past_middle, top, bottom, centre, past_centre, is_here = placed_point(
+                x, y, columns, rows, reaches[r], reaches[r + 1], mode
+            )
             weight[i] = 1 if is_here else 0
             at = first_element(x_first + k, x_start, x_outer, x_inner_count, x_inner)
             axis, rate = (left, right, middle, past_middle), (numbers[n], numbers[n + 1])
-            write(x_place, at, x_stride, columns, is_streamed, axis, is_here, rate, numbers[n + 2], norm)
+            write(x_place, at, x_stride, columns, is_streamed, axis, rate, numbers[n + 2], norm)
             at = first_element(y_first + k, y_start, y_outer, y_inner_count, y_inner)
             axis, rate = (top, bottom, centre, past_centre), (numbers[n + 3], numbers[n + 4])
-            write(y_place, at, y_stride, rows, is_streamed, axis, is_here, rate, numbers[n + 5], norm)
+            write(y_place, at, y_stride, rows, is_streamed, axis, rate, numbers[n + 5], norm)
         stream_fence()
 
     @kernel
@@ -228,7 +225,6 @@ def simcc(
     options = points, weight, numbers, POINT * (numbers.size > POINT), reaches, 2 * (reaches.size > 2)
     count, bins = points.size // 2, x_labels.width + y_labels.width
     total = count * bins * x_labels.memory.itemsize
-    tasks = _lines.AT_ONCE * -(-total // (_lines.AT_ONCE * _lines.TASK))
     draw = _KERNELS[name, x_labels.column_stride == 1 and y_labels.column_stride == 1]
     for first, end in stretches(x_labels.count, y_labels.count, count):
         draw(
@@ -239,7 +235,7 @@ def simcc(
             layout_of(y_labels, first),
             first,
             end - first,
-            min(-(-count // tasks), _lines.MAPS),
+            min(-(-count // tasks_of(total)), _lines.MAPS),
             total >= _lines.STREAM,
             *options,
             mode,

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from fastcoord._arrays import as_format, maps, point_array
-from fastcoord._draw_cuda import THREADS, position_of_point
-from fastcoord._gaussian_axis import factors, is_finite, placed_axis
-from fastcoord._lanes import WARP, first_element, warp_merge, warp_share
+from fastcoord._arrays import maps
+from fastcoord._draw_cuda import THREADS, described_points, position_of_point
+from fastcoord._gaussian_axis import factors
+from fastcoord._gaussian_cuda import axes_of_point, axis_sums, size_of_point, sizes_on_device
+from fastcoord._lanes import WARP, first_element
 from fastcoord._launch import (
-    described,
     device_of,
     flat_memory,
     launch,
@@ -24,11 +24,9 @@ from fastcoord._recorded import recall
 from fastcoord._simcc_options import maps_of_bins, members_of
 from fastcoord._stretches import stretches
 from fastcoord._vector import convert
-from fastcoord.encode._simcc.formula import SUM, added, in_bins, share
+from fastcoord.encode._simcc.formula import SUM, in_bins, share
 from fastcoord.grid import numbers_for, require_grid
 from fastcoord.results import SimCC
-
-_sum = warp_merge(added)
 
 
 @cuda.jit  # type: ignore[untyped-decorator]
@@ -52,7 +50,8 @@ def encode(
     each: Any,
     has_each: bool,
     sizes: Any,
-    reaches: Any,
+    each_sizes: Any,
+    has_sizes: bool,
     mode: int,
     split_ratio: Any,
     is_rounded: bool,
@@ -66,26 +65,18 @@ def encode(
         x, y = position_of_point(point, points, points_layout, point_unit, first_point + i, numbers, each, has_each)
         x = in_bins(convert(x, position), split_ratio, is_rounded)
         y = in_bins(convert(y, position), split_ratio, is_rounded)
-        is_here = is_finite(x) and is_finite(y)
-        x, y = x if is_here else position, y if is_here else position
-        left, right, middle, past_middle, has_columns = placed_axis(x, convert(reaches[0], x), mode, columns)
-        top, bottom, centre, past_centre, has_rows = placed_axis(y, convert(reaches[1], y), mode, rows)
-        is_here = is_here and has_columns and has_rows
-        rate, by_sigma = (sizes[0], sizes[1]), sizes[2]
+        size = size_of_point(first_point + i, sizes, each_sizes, has_sizes)
+        axis, down_axis, is_here = axes_of_point(x, y, columns, rows, size, mode)
+        by_sigma = size[2]
         if is_down:
-            left, right, middle, past_middle = top, bottom, centre, past_centre
-            rate, by_sigma = (sizes[3], sizes[4]), sizes[5]
+            axis, by_sigma = down_axis, size[6]
         elif has_weight and lane == 0:
             weight[np.uint64(first_point + i)] = 1 if is_here else 0
-        right = right if is_here else left
         nil = by_sigma - by_sigma
         total = nil
         if norm == SUM:
-            k = left + lane
-            while k < right:
-                total += factors(nil, k, left, right, middle, past_middle, rate)
-                k += WARP
-            total = warp_share(_sum((total,)))[0]
+            total = axis_sums(axis, lane, nil)[0]
+        left, right, middle, past_middle, rate = axis
         height = share(norm, total, by_sigma)
         first = first_element(first_in_layout + i, layout)
         k = lane
@@ -99,7 +90,9 @@ def simcc(
     xy: Any,
     shape: tuple[int, int],
     bins: tuple[int, int],
-    sizes: tuple[Any, Any],
+    sigmas: Any,
+    within: float | None,
+    working: Any,
     mode: int,
     split_ratio: float,
     is_rounded: bool,
@@ -109,16 +102,17 @@ def simcc(
     return_weight: bool,
     out: Any,
 ) -> SimCC:
-    """`encode.simcc` of CUDA arrays, as `_draw_cuda.drawn` says; with one sigma for each axis.
-
-    `sizes` are six numbers and two reaches, as `_gaussian_axis` has them.
-    """
-    options = *sizes, mode, np.float64(split_ratio), is_rounded, norm
+    """`encode.simcc` of CUDA arrays, as `_draw_cuda.drawn` says; the options are those of the CPU's kernel."""
 
     def call() -> SimCC:
+        sizes = sizes_on_device(xy, sigmas, within, working, mode)
+        options = *sizes, mode, np.float64(split_ratio), is_rounded, norm
         return _labels(xy, shape, bins, options, dtype, grid, return_weight, out)
 
-    key = "encode.simcc", repr((shape, bins, options)), dtype, return_weight
+    key = None
+    if np.ndim(sigmas) <= 1:  # else its numbers are copied to the device
+        options = shape, bins, sigmas, within, mode, split_ratio, is_rounded, norm
+        key = "encode.simcc", repr(options), dtype, return_weight
     made: SimCC = recall(key, grid, xy, out, call)
     return made
 
@@ -127,14 +121,10 @@ def _labels(
     xy: Any, shape: Any, bins: Any, options: tuple[Any, ...], dtype: Any, grid: Any, return_weight: bool, out: Any
 ) -> SimCC:
     require_cuda()
-    seen = as_format(described("xy", xy))
-    if seen.ndim < 1 or seen.shape[-1] != 2:
-        raise ValueError(f"xy: expected shape (..., 2), the last axis (x, y); got {seen.shape}")
-    point_array("xy", np.empty((0, 2), seen.dtype))  # refuses a type
+    seen, unit = described_points(xy)
     require_int32("shape", 1, max(bins))
     batch = seen.shape[:-1]
     require_grid(grid)
-    unit: Any = np.dtype(np.float32 if seen.dtype == np.float32 else np.float64)
     back = numbers_for(grid, unit, shape[0], shape[1], batch, back=True)
     given = members_of(out, return_weight)
     x_labels, seen_x = made_or_given("out.x", given[0], xy, (*batch, bins[0]), dtype, seen)

@@ -39,9 +39,3 @@ def share(norm: Any, total: Any, by_sigma: Any) -> Any:
     if norm == SUM:
         return part(total)
     return by_sigma * like(by_sigma, _DENSITY) if norm == DENSITY else like(by_sigma, 1)
-
-
-@inlined
-def added(total: Any, other: Any) -> Any:
-    """The sum of parts of an axis, each alone in a tuple."""
-    return (total[0] + other[0],)

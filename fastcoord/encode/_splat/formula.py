@@ -12,7 +12,7 @@ from fastcoord._compile import inlined
 from fastcoord._points import NOWHERE, nearest
 from fastcoord._vector import convert, like, select
 
-__all__ = ["NOWHERE", "added", "corner", "nearest", "pixel", "share", "slopes"]
+__all__ = ["NOWHERE", "corner", "nearest", "pixel", "share", "slopes"]
 
 
 @inlined
@@ -45,12 +45,6 @@ def slopes(across: Any, down: Any, column: Any, row: Any) -> Any:
     """How the share of one of the four pixels grows with x and with y."""
     one = like(across, 1)
     return select(column == 0, -one, one) * _part(down, row), _part(across, column) * select(row == 0, -one, one)
-
-
-@inlined
-def added(sums: Any, others: Any) -> Any:
-    """Sums of parts of both coordinates, those of the whole."""
-    return sums[0] + others[0], sums[1] + others[1]
 
 
 @inlined

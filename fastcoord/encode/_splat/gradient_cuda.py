@@ -6,14 +6,12 @@ import numpy as np
 from numba import cuda
 
 from fastcoord._draw_cuda import position_of_point
-from fastcoord._lanes import WARP, first_element, warp_merge
+from fastcoord._lanes import WARP, first_element, warp_sums
 from fastcoord._pull_cuda import pixels_a_unit, pulled_back
 from fastcoord._vector import convert, like
-from fastcoord.encode._splat.formula import NOWHERE, added, corner, nearest, slopes
+from fastcoord.encode._splat.formula import NOWHERE, corner, nearest, slopes
 
 FOUR = 4  # pixels that share a point
-
-_sum = warp_merge(added)
 
 
 @cuda.jit  # type: ignore[untyped-decorator]
@@ -52,7 +50,7 @@ def differentiate(
             value = images[np.uint64(first + row * layout.row_stride + column * layout.column_stride)]
             to_x, to_y = slopes(across, down, lane % 2, lane // 2)
             sums = convert(value, x) * to_x, convert(value, x) * to_y
-        sums = _sum(sums)
+        sums = warp_sums(sums)
         if lane == 0:
             by_x, by_y = pixels_a_unit(first_map + i, *placement)
             written[np.uint64(2 * (first_map + i))] = sums[0] * by_x
