@@ -52,14 +52,13 @@ def test_agrees_with_reference(monkeypatch, operation, form, types):
     chosen = [case for case in chosen if not (case.is_only_cpu or (case.is_half and operation.room == "CoordNet"))]
     if not chosen:
         pytest.skip("it has no such types on a GPU")
+    is_of_warps = form == "warps" and not has_one_form
     choose(monkeypatch, form)
     monkeypatch.setattr(network, "BAND", 1 << 31 if form == "warps" else 1 << 10)
     monkeypatch.setattr(_draw_cuda, "TILE", 1 << 31 if form == "warps" else 1 << 10)
     tried = 0
     for case in chosen:
-        if (
-            form == "warps" and case.name.startswith("large") and not has_one_form
-        ):  # no map of 64 KiB and more has one warp
+        if is_of_warps and case.name.startswith("large"):  # no map of 64 KiB and more has one warp
             continue
         try:
             check(operation, case)
