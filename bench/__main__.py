@@ -17,7 +17,9 @@ def main() -> int:
         description="Run the benchmarks and store their figures for python -m bench.report.",
         epilog="Other options go to pytest (-k decode, --collect-only); such runs are stored only where --output says.",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer workloads and rounds, two minutes in all")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer workloads and rounds: two minutes, once all kernels are compiled"
+    )
     parser.add_argument("--output", type=Path, help="the file for the figures (default: bench/results/<machine>.json)")
     given, for_pytest = parser.parse_known_args()
     command = " ".join(["python -m bench", *sys.argv[1:]])

@@ -12,7 +12,7 @@ from bench import ceiling, mmpose, throughput
 from bench.bench_onehot import decoded_garbage, over, sample
 from bench.peers import Peer
 from bench.settings import Settings
-from bench.workloads import PEAK_WIDTH, REFINE, Workload
+from bench.workloads import PEAK_WIDTH, QUICK_REFINE, REFINE, Workload
 from fastcoord.decode._argmax.reference import argmax
 
 METHODS = ("quarter", "quadratic", "dark", "gaussian")
@@ -20,7 +20,7 @@ NEAR = 1e-3  # pixels; float32 in the peers, 1e-3 times the step of DARK
 
 
 @pytest.mark.parametrize("refine", METHODS)
-@over(lambda settings: REFINE)
+@over(lambda settings: QUICK_REFINE if settings.quick else REFINE)
 def bench_refine(benchmark: Any, settings: Settings, workload: Workload, refine: str) -> None:
     heatmaps, out = workload.images(), decoded_garbage(workload)
 

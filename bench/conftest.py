@@ -12,7 +12,9 @@ _LOAD = pytest.StashKey[tuple[float, float, float]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="fewer workloads and rounds: all benchmarks in two minutes")
+    parser.addoption(
+        "--quick", action="store_true", help="fewer workloads and rounds: two minutes, once all kernels are compiled"
+    )
     parser.addoption("--bench-command", default="python -m pytest bench", help="what the results say was run")
 
 

@@ -14,4 +14,4 @@ class Settings(NamedTuple):
 
 
 FULL = Settings(quick=False, budget=2.0, least=11, calls=1000, imports=15, warm_starts=7, cold_starts=3)
-QUICK = Settings(quick=True, budget=0.5, least=5, calls=200, imports=7, warm_starts=3, cold_starts=1)
+QUICK = Settings(quick=True, budget=0.5, least=5, calls=200, imports=5, warm_starts=1, cold_starts=1)
